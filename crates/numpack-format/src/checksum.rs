@@ -1,0 +1,107 @@
+//! XXH3 over files, records and payloads.
+
+use std::fmt;
+
+use xxhash_rust::xxh3::{Xxh3, xxh3_64 as hash64, xxh3_128 as hash128};
+
+use crate::codec::u64_bytes;
+
+/// Bytes of payload behind one block sum.
+pub const BLOCK_LEN: usize = 64 * 1024;
+
+pub(crate) fn xxh3_64(bytes: &[u8]) -> u64 {
+    hash64(bytes)
+}
+
+pub(crate) fn xxh3_128(bytes: &[u8]) -> u128 {
+    hash128(bytes)
+}
+
+/// XXH3-128 of the parts one after the other.
+pub(crate) fn xxh3_128_parts(parts: &[&[u8]]) -> u128 {
+    let mut state = Xxh3::new();
+    for part in parts {
+        state.update(part);
+    }
+    state.digest128()
+}
+
+/// The content hash of a payload that arrives in pieces.
+///
+/// Each block of [`BLOCK_LEN`] bytes has an XXH3-64 sum; the content hash is the XXH3-128 of those
+/// sums in little endian. One pass so serves both the journal, which stores the hash, and block
+/// sums, which find the place of a damage. How the payload is cut into pieces does not matter.
+#[derive(Clone)]
+pub struct BlockHasher {
+    block: Xxh3,
+    filled: usize,
+    sums: Xxh3,
+}
+
+impl BlockHasher {
+    /// Nothing hashed yet.
+    pub fn new() -> Self {
+        Self {
+            block: Xxh3::new(),
+            filled: 0,
+            sums: Xxh3::new(),
+        }
+    }
+
+    /// Adds the next bytes of the payload.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        if self.filled > 0 {
+            let (head, rest) = bytes.split_at(bytes.len().min(BLOCK_LEN - self.filled));
+            self.fill(head);
+            bytes = rest;
+        }
+        let mut blocks = bytes.chunks_exact(BLOCK_LEN);
+        for block in &mut blocks {
+            self.sums.update(&u64_bytes(hash64(block)));
+        }
+        self.fill(blocks.remainder());
+    }
+
+    fn fill(&mut self, bytes: &[u8]) {
+        self.block.update(bytes);
+        self.filled += bytes.len();
+        if self.filled == BLOCK_LEN {
+            self.end_block();
+        }
+    }
+
+    fn end_block(&mut self) {
+        self.sums.update(&u64_bytes(self.block.digest()));
+        self.block.reset();
+        self.filled = 0;
+    }
+
+    /// The content hash of everything added.
+    pub fn finish(mut self) -> u128 {
+        if self.filled > 0 {
+            self.end_block();
+        }
+        self.sums.digest128()
+    }
+}
+
+impl Default for BlockHasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for BlockHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockHasher")
+            .field("filled", &self.filled)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The content hash of a payload that is in memory as a whole.
+pub fn content_hash(bytes: &[u8]) -> u128 {
+    let mut hasher = BlockHasher::new();
+    hasher.update(bytes);
+    hasher.finish()
+}

@@ -1,0 +1,1 @@
+//! The worked example of `docs/format.md`, decoded and written again.

@@ -1,0 +1,324 @@
+//! What a record says: one change of one array, or how far the files are on disk.
+
+use crate::array_meta::ArrayMeta;
+use crate::codec::{Reader, Write};
+use crate::dtype::DType;
+use crate::error::{FormatError, Result};
+use crate::name::ArrayName;
+use crate::shape::{MAX_NDIM, Shape};
+
+const PUT: u8 = 1;
+const APPEND: u8 = 2;
+// 3 is kept for rows replaced in place.
+const DELETE_ROWS: u8 = 4;
+const DROP: u8 = 5;
+const SYNCED: u8 = 6;
+// 7 is kept for pending rows written to their file.
+const RENAME: u8 = 8;
+
+const CONTENT_ZEROS: u8 = 0;
+const CONTENT_HASHED: u8 = 1;
+const RUN_LEN: usize = 2 * size_of::<u64>();
+
+/// One change, in absolute terms: applying it twice is the same as applying it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Record {
+    /// An array gets a new generation.
+    Put(Put),
+    /// A generation gets more rows.
+    Append(Append),
+    /// Rows of a generation are deleted.
+    DeleteRows(DeleteRows),
+    /// An array is gone.
+    Drop {
+        /// Which array.
+        name: ArrayName,
+    },
+    /// An array changes its name and keeps its generation.
+    Rename {
+        /// The name before; no array has it afterwards.
+        from: ArrayName,
+        /// The name after.
+        to: ArrayName,
+        /// The generation it has under both names.
+        generation: u64,
+    },
+    /// Everything up to a commit is on disk, payloads included.
+    Synced {
+        /// That commit.
+        upto: u64,
+    },
+}
+
+/// An array is made, or replaced as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// Which array.
+    pub name: ArrayName,
+    /// Its dtype and physical shape.
+    pub meta: ArrayMeta,
+    /// The new generation.
+    pub generation: u64,
+    /// Last modification, in microseconds since 1970.
+    pub modified_us: u64,
+    /// What its file holds.
+    pub content: Content,
+    /// Whether the deleted rows of the generation before stay deleted.
+    pub keep_deletions: bool,
+}
+
+/// What the file of a new generation holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Bytes with this [content hash](crate::content_hash).
+    Hashed(u128),
+    /// Zeros; the file may be sparse.
+    Zeros,
+}
+
+/// Rows are added to the end of a generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// Which array.
+    pub name: ArrayName,
+    /// The generation whose file has the rows.
+    pub generation: u64,
+    /// Physical rows before.
+    pub start_row: u64,
+    /// Rows added.
+    pub rows: u64,
+    /// Last modification, in microseconds since 1970.
+    pub modified_us: u64,
+    /// [Content hash](crate::content_hash) of the added rows.
+    pub hash: u128,
+}
+
+/// Rows are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteRows {
+    /// Which array.
+    pub name: ArrayName,
+    /// The generation that the row numbers are of.
+    pub generation: u64,
+    /// Runs of physical rows as start and length, ascending and disjoint, none empty.
+    pub runs: Vec<(u64, u64)>,
+}
+
+impl DeleteRows {
+    /// Most runs in one record; [`split`](Self::split) makes several of one with more.
+    pub const MAX_RUNS: usize = 1 << 20;
+
+    /// The same deletion as records of at most [`MAX_RUNS`](Self::MAX_RUNS) runs each; none at all
+    /// if there is no run.
+    pub fn split(self) -> impl Iterator<Item = Self> {
+        let Self {
+            name,
+            generation,
+            mut runs,
+        } = self;
+        std::iter::from_fn(move || {
+            if runs.is_empty() {
+                return None;
+            }
+            let rest = runs.split_off(runs.len().min(Self::MAX_RUNS));
+            let runs = std::mem::replace(&mut runs, rest);
+            Some(Self {
+                name: name.clone(),
+                generation,
+                runs,
+            })
+        })
+    }
+}
+
+impl Record {
+    /// The type code in the header of a frame.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Put(_) => PUT,
+            Self::Append(_) => APPEND,
+            Self::DeleteRows(_) => DELETE_ROWS,
+            Self::Drop { .. } => DROP,
+            Self::Synced { .. } => SYNCED,
+            Self::Rename { .. } => RENAME,
+        }
+    }
+
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Put(put) => put.encode_into(out),
+            Self::Append(append) => append.encode_into(out),
+            Self::DeleteRows(delete) => delete.encode_into(out),
+            Self::Drop { name } => out.put_str_u16(name.as_str()),
+            Self::Rename {
+                from,
+                to,
+                generation,
+            } => {
+                out.put_str_u16(from.as_str());
+                out.put_str_u16(to.as_str());
+                out.put_u64(*generation);
+            }
+            Self::Synced { upto } => out.put_u64(*upto),
+        }
+    }
+
+    /// Reads the body of a record; `None` for a type that this release does not know.
+    pub(crate) fn decode(code: u8, reader: &mut Reader<'_>) -> Result<Option<Self>> {
+        Ok(Some(match code {
+            PUT => Self::Put(Put::decode(reader)?),
+            APPEND => Self::Append(Append::decode(reader)?),
+            DELETE_ROWS => Self::DeleteRows(DeleteRows::decode(reader)?),
+            DROP => Self::Drop {
+                name: decode_name(reader)?,
+            },
+            SYNCED => Self::Synced {
+                upto: reader.u64()?,
+            },
+            RENAME => Self::Rename {
+                from: decode_name(reader)?,
+                to: decode_name(reader)?,
+                generation: reader.u64()?,
+            },
+            _ => return Ok(None),
+        }))
+    }
+}
+
+fn decode_name(reader: &mut Reader<'_>) -> Result<ArrayName> {
+    ArrayName::new(reader.str_u16("an array name")?)
+}
+
+impl Put {
+    fn encode_into(&self, out: &mut Vec<u8>) {
+        out.put_str_u16(self.name.as_str());
+        out.put_u64(self.generation);
+        out.put_u64(self.modified_us);
+        let (kind, hash) = match self.content {
+            Content::Zeros => (CONTENT_ZEROS, 0),
+            Content::Hashed(hash) => (CONTENT_HASHED, hash),
+        };
+        out.put_u8(kind);
+        out.put_u128(hash);
+        out.put_u8(self.keep_deletions.into());
+        out.put_u8(self.meta.dtype.code());
+        out.put_u8(u8::try_from(self.meta.shape.ndim()).unwrap_or(u8::MAX));
+        for &dim in self.meta.shape.dims() {
+            out.put_u64(dim);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        let name = decode_name(reader)?;
+        let generation = reader.u64()?;
+        let modified_us = reader.u64()?;
+        let content = match (reader.u8()?, reader.u128()?) {
+            (CONTENT_ZEROS, 0) => Content::Zeros,
+            (CONTENT_HASHED, hash) => Content::Hashed(hash),
+            (kind, _) => return Err(reader.corrupt(format!("content kind {kind} is unknown"))),
+        };
+        let keep_deletions = reader.bool("keep_deletions")?;
+        let dtype = DType::from_code(reader.u8()?)?;
+        let ndim = usize::from(reader.u8()?);
+        if ndim > MAX_NDIM {
+            return Err(reader.corrupt(format!(
+                "array \"{name}\" has {ndim} dimensions, at most {MAX_NDIM} are possible"
+            )));
+        }
+        let dims = (0..ndim)
+            .map(|_| reader.u64())
+            .collect::<Result<Vec<_>>>()?;
+        let meta = ArrayMeta {
+            dtype,
+            shape: Shape::from_vec(dims, dtype)?,
+        };
+        Ok(Self {
+            name,
+            meta,
+            generation,
+            modified_us,
+            content,
+            keep_deletions,
+        })
+    }
+}
+
+impl Append {
+    fn encode_into(&self, out: &mut Vec<u8>) {
+        out.put_str_u16(self.name.as_str());
+        out.put_u64(self.generation);
+        out.put_u64(self.start_row);
+        out.put_u64(self.rows);
+        out.put_u64(self.modified_us);
+        out.put_u128(self.hash);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        let append = Self {
+            name: decode_name(reader)?,
+            generation: reader.u64()?,
+            start_row: reader.u64()?,
+            rows: reader.u64()?,
+            modified_us: reader.u64()?,
+            hash: reader.u128()?,
+        };
+        if append.start_row.checked_add(append.rows).is_none() {
+            return Err(reader.corrupt(format!(
+                "{} rows are appended after row {}",
+                append.rows, append.start_row
+            )));
+        }
+        Ok(append)
+    }
+}
+
+impl DeleteRows {
+    fn encode_into(&self, out: &mut Vec<u8>) {
+        debug_assert!(
+            self.runs.len() <= Self::MAX_RUNS,
+            "{} runs: split first",
+            self.runs.len()
+        );
+        out.put_str_u16(self.name.as_str());
+        out.put_u64(self.generation);
+        out.put_len_u32(self.runs.len());
+        for &(start, len) in &self.runs {
+            out.put_u64(start);
+            out.put_u64(len);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        let name = decode_name(reader)?;
+        let generation = reader.u64()?;
+        let count = reader.count(RUN_LEN, "runs of rows")?;
+        let mut runs = Vec::with_capacity(count);
+        let mut free_from = 0;
+        for _ in 0..count {
+            let (start, len) = (reader.u64()?, reader.u64()?);
+            free_from = match start.checked_add(len) {
+                Some(end) if len > 0 && start >= free_from => end,
+                _ => {
+                    return Err(reader.corrupt(format!(
+                        "the run of {len} rows from row {start} is empty, endless or out of order"
+                    )));
+                }
+            };
+            runs.push((start, len));
+        }
+        Ok(Self {
+            name,
+            generation,
+            runs,
+        })
+    }
+}
+
+/// What a body breaks, in the words of the crate's error.
+pub(crate) fn reason(error: FormatError) -> String {
+    match error {
+        FormatError::Corrupt { reason, .. } => reason,
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,58 @@
+//! The names of the files in a store.
+
+/// Metadata of the store, replaced as a whole.
+pub const METADATA_FILE: &str = "metadata.npkm";
+/// Metadata while it is being written.
+pub const METADATA_TMP: &str = "metadata.npkm.tmp";
+/// Directory of everything that NumPack 0.4 does not know.
+pub const PRIVATE_DIR: &str = ".npk";
+/// The redo journal, in [`PRIVATE_DIR`].
+pub const JOURNAL_FILE: &str = "journal";
+/// The file that writers lock, in [`PRIVATE_DIR`].
+pub const LOCK_FILE: &str = "LOCK";
+
+/// The file of an unpromoted generation, in [`PRIVATE_DIR`]: `g` and 16 hex digits.
+pub fn generation_file(generation: u64) -> String {
+    format!("g{generation:016x}")
+}
+
+/// The generation of a file that [`generation_file`] named.
+pub fn parse_generation_file(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix('g')?;
+    let generation = u64::from_str_radix(digits, 16).ok()?;
+    (generation_file(generation) == name).then_some(generation)
+}
+
+/// Whether the name is that of stored rows: a data file, or the list or directory of segments.
+pub fn is_data_file(name: &str) -> bool {
+    const SUFFIXES: [&str; 3] = [".npkd", ".npkseg", "_segments"];
+    SUFFIXES
+        .iter()
+        .any(|suffix| is_framed(name, "data_", suffix))
+}
+
+/// Whether an entry of a directory can belong to a store of any release.
+///
+/// Opening with `mode="w"` and deleting a store refuse a directory that holds anything else.
+pub fn is_store_file(name: &str) -> bool {
+    if matches!(
+        name,
+        METADATA_FILE | METADATA_TMP | PRIVATE_DIR | "metadata.tmp"
+    ) {
+        return true;
+    }
+    // NumPack 0.7 adds process, thread and time to the name of its temporary file.
+    if let Some(unique) = name.strip_prefix("metadata.npkm.tmp.") {
+        return !unique.is_empty()
+            && unique
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    }
+    let name = name.strip_suffix(".tmp").unwrap_or(name);
+    is_data_file(name) || is_framed(name, "deleted_", ".npkb")
+}
+
+fn is_framed(name: &str, prefix: &str, suffix: &str) -> bool {
+    name.strip_prefix(prefix)
+        .is_some_and(|rest| rest.strip_suffix(suffix).is_some())
+}
