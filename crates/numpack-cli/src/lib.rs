@@ -1,0 +1,98 @@
+//! The `numpack` command line: looks at stores without changing a byte of them.
+//!
+//! Every command opens its store read-only, so it works beside a running writer and on media that
+//! cannot be written. The Python wheel installs the same code as its own `numpack` command.
+//!
+//! ```
+//! let (mut out, mut err) = (Vec::new(), Vec::new());
+//! let code = numpack_cli::run(["numpack", "ls", "no/such/store"], &mut out, &mut err, Default::default());
+//! assert_eq!(code, 1);
+//! assert!(out.is_empty());
+//! assert!(err.starts_with(b"error: "));
+//! ```
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod failure;
+mod output;
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use clap::Parser;
+
+use crate::args::Args;
+use crate::failure::Failure;
+
+pub use crate::output::Style;
+
+/// Everything asked for was done.
+pub const EXIT_OK: u8 = 0;
+/// The store could not be read, or holds no such array.
+pub const EXIT_ERROR: u8 = 1;
+/// The command line itself makes no sense.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Runs one command on this process's own standard streams and returns its exit code.
+///
+/// `args` starts with the program's name, as [`std::env::args_os`] does. Colors appear only on a
+/// terminal, and not if `NO_COLOR` is set.
+pub fn main_with<I, T>(args: I) -> u8
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let style = Style {
+        color_out: wanted && out.is_terminal(),
+        color_err: wanted && err.is_terminal(),
+    };
+    run(args, &mut out, &mut err, style)
+}
+
+/// Runs one command, writing results to `out` and complaints to `err`, and returns its exit code:
+/// 0 for success, 1 for an error, 2 for a command line that makes no sense.
+///
+/// A reader of `out` that goes away (`numpack ls DIR | head -1`) is no error.
+pub fn run<I, T>(args: I, out: &mut dyn Write, err: &mut dyn Write, style: Style) -> u8
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(usage) => return explain(&usage, out, err, style),
+    };
+    let done = commands::run(&args.command, out, style).and_then(|()| Ok(out.flush()?));
+    match done {
+        Ok(()) => EXIT_OK,
+        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => EXIT_OK,
+        Err(failure) => {
+            // Nobody is left to tell if this write fails too; the exit code still says it.
+            let _ = writeln!(err, "{} {failure}", style.error("error:"));
+            EXIT_ERROR
+        }
+    }
+}
+
+/// Prints what the argument parser has to say: help and version to `out`, mistakes to `err`.
+fn explain(usage: &clap::Error, out: &mut dyn Write, err: &mut dyn Write, style: Style) -> u8 {
+    let (sink, color, code) = if usage.use_stderr() {
+        (err, style.color_err, EXIT_USAGE)
+    } else {
+        (out, style.color_out, EXIT_OK)
+    };
+    let text = usage.render();
+    let written = if color {
+        write!(sink, "{}", text.ansi())
+    } else {
+        write!(sink, "{text}")
+    };
+    match written.and_then(|()| sink.flush()) {
+        Ok(()) => code,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => code,
+        Err(_) => EXIT_ERROR,
+    }
+}
