@@ -1,0 +1,66 @@
+"""Draws a run: the rows as bars on a logarithmic axis, and the growth series as lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+from report import MAIN, OWN
+from results import Run
+from timing import quantile
+
+mpl.use("svg")
+
+import matplotlib.pyplot as plt
+
+COLOURS = {OWN: "#1b6ca8", "npy": "#b8b8b8", "memmap": "#7d7d7d", "numpack042": "#d98c3f"}
+
+
+def draw(run: Run, path: Path) -> None:
+    """Write the SVG file."""
+    mpl.rcParams.update({"font.size": 8, "svg.hashsalt": "numpack"})
+    series = [(run.by_size, "size of the array"), (run.by_count, "number of arrays")]
+    series = [item for item in series if item[0]]
+    height = 1.0 + 0.42 * len(run.rows)
+    figure = plt.figure(figsize=(10, height + (3.2 if series else 0)), layout="constrained")
+    upper, lower = figure, None
+    if series:
+        upper, lower = figure.subfigures(2, 1, height_ratios=(height, 3.2))
+    _bars(run, upper.subplots())
+    if lower is not None:
+        axes = lower.subplots(1, len(series), squeeze=False)[0]
+        for place, (items, label) in zip(axes, series, strict=True):
+            _lines(items, label, place)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _bars(run: Run, axes: plt.Axes) -> None:
+    peers = [peer for peer in (OWN, *MAIN) if any(peer in result.peers for result in run.rows)]
+    width = 0.8 / len(peers)
+    for number, peer in enumerate(peers):
+        values = [result.value(peer) for result in run.rows]
+        places = [row + number * width for row, value in enumerate(values) if value is not None]
+        lengths = [value * 1e3 for value in values if value is not None]
+        axes.barh(places, lengths, width, color=COLOURS[peer], label=run.titles[peer])
+    axes.set_xscale("log")
+    axes.set_xlabel("milliseconds a call (shorter is faster)")
+    centre = (len(peers) - 1) * width / 2
+    axes.set_yticks([row + centre for row in range(len(run.rows))])
+    axes.set_yticklabels([result.row.title for result in run.rows])
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.margins(y=0.005)
+    axes.set_title(f"NumPack store operations, {run.machine['processor']}", loc="left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(peers), frameon=False)
+
+
+def _lines(items: list, label: str, axes: plt.Axes) -> None:
+    for item in items:
+        medians = [quantile(sorted(samples), 0.5) * 1e3 for samples in item.samples.values()]
+        axes.plot(list(item.samples), medians, marker="o", label=item.operation)
+    axes.set_yscale("log")
+    axes.set_xlabel(label)
+    axes.set_ylabel("milliseconds a call")
+    axes.grid(alpha=0.3)
+    axes.legend()
