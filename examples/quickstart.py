@@ -246,6 +246,7 @@ def published(arrays: dict[str, np.ndarray], scratch: Path) -> tuple[dict[str, f
     finder = HERE.parent / "benches" / "python" / "old_numpack.py"
     file = scratch / "digits.npz"
     np.savez(file, **arrays)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     try:
         found = subprocess.run(
             [sys.executable, str(finder)], check=True, capture_output=True, text=True
@@ -255,6 +256,7 @@ def published(arrays: dict[str, np.ndarray], scratch: Path) -> tuple[dict[str, f
             check=True,
             capture_output=True,
             text=True,
+            env=environment,
         )
     except (OSError, subprocess.CalledProcessError) as error:
         return {}, f"NumPack 0.4.2 was left out: {error}"
@@ -302,7 +304,7 @@ def tour(directory: Path) -> int:
 
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         compare(original, Path(scratch))
-    print(f"\n{'all checks passed' if not log.failed else f'{log.failed} checks FAILED'}")
+    print(f"\n{f'checks FAILED: {log.failed}' if log.failed else 'all checks passed'}")
     return log.failed
 
 

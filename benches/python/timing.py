@@ -68,16 +68,16 @@ def calibrate(task: Task, style: Style, rounds: int, cap: int, budget_ns: int) -
 
     ``cap`` bounds the calls of a ``MANY`` row over all rounds; ``budget_ns`` bounds their time.
     """
-    first = _timed(task)
-    warm = min(_timed(task) for _ in range(2)) if first < SLOW_NS else first
+    region, whole = _warm(task)
+    for _ in range(2 if whole < SLOW_NS else 0):
+        region, whole = min((region, whole), _warm(task))
     if style is Style.MANY:
-        fitting = max(1, budget_ns // max(warm, 1))
+        fitting = max(1, budget_ns // whole)
         return Plan(samples=max(1, min(cap, fitting) // rounds))
     number = 1
     if style is Style.BULK and task.before is None:
-        number = max(1, math.ceil(REGION_NS / max(warm, 1)))
-    region = max(1, number * warm)
-    return Plan(number=number, samples=max(1, min(20, ROUND_NS // region)))
+        number = max(1, math.ceil(REGION_NS / region))
+    return Plan(number=number, samples=max(1, min(20, ROUND_NS // (number * whole))))
 
 
 def sample_round(task: Task, plan: Plan) -> list[int]:
@@ -121,6 +121,13 @@ def quantile(ordered: Sequence[int], share: float) -> float:
     low = math.floor(position)
     high = min(low + 1, len(ordered) - 1)
     return (ordered[low] + (ordered[high] - ordered[low]) * (position - low)) / 1e9
+
+
+def _warm(task: Task) -> tuple[int, int]:
+    """One call: the nanoseconds it took, and those with its untimed preparation."""
+    start = time.perf_counter_ns()
+    region = _timed(task)
+    return max(1, region), max(1, time.perf_counter_ns() - start)
 
 
 def _timed(task: Task) -> int:
