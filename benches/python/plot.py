@@ -21,14 +21,13 @@ def draw(run: Run, path: Path) -> None:
     mpl.rcParams.update({"font.size": 8, "svg.hashsalt": "numpack"})
     series = [(run.by_size, "size of the array"), (run.by_count, "number of arrays")]
     series = [item for item in series if item[0]]
-    height = 1.0 + 0.42 * len(run.rows)
-    figure = plt.figure(figsize=(10, height + (3.2 if series else 0)), layout="constrained")
-    upper, lower = figure, None
+    heights = [1.0 + 0.42 * len(run.rows)] * bool(run.rows) + [3.2] * bool(series)
+    figure = plt.figure(figsize=(10, sum(heights)), layout="constrained")
+    parts = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    if run.rows:
+        _bars(run, parts.pop(0).subplots())
     if series:
-        upper, lower = figure.subfigures(2, 1, height_ratios=(height, 3.2))
-    _bars(run, upper.subplots())
-    if lower is not None:
-        axes = lower.subplots(1, len(series), squeeze=False)[0]
+        axes = parts.pop(0).subplots(1, len(series), squeeze=False)[0]
         for place, (items, label) in zip(axes, series, strict=True):
             _lines(items, label, place)
     figure.savefig(path, metadata={"Date": None})

@@ -26,6 +26,19 @@ def markdown(run: Run) -> str:
         "1,000,000 x 10 float32 (38 MB), store already open, warm page cache; milliseconds a call, "
         "median unless the row says mean.\n",
         _machine(run),
+    ]
+    if run.rows:
+        parts += _comparison(run)
+    if run.by_size:
+        parts += ["## By size of the array\n", _series(run.by_size)]
+    if run.by_count:
+        parts += ["## By number of arrays\n", _series(run.by_count)]
+    parts += _troubles(run)
+    return "\n".join(parts)
+
+
+def _comparison(run: Run) -> list[str]:
+    return [
         "## Against the peers of the same run\n",
         _main_table(run),
         "Ratios are ours by theirs: below 1 is faster. † gave a wrong result. A target in "
@@ -39,12 +52,6 @@ def markdown(run: Run) -> str:
         "## Spread\n",
         _spread(run),
     ]
-    if run.by_size:
-        parts += ["## By size of the array\n", _series(run.by_size)]
-    if run.by_count:
-        parts += ["## By number of arrays\n", _series(run.by_count)]
-    parts += _troubles(run)
-    return "\n".join(parts)
 
 
 def to_json(run: Run) -> str:
