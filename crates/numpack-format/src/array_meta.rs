@@ -39,3 +39,26 @@ impl ArrayMeta {
             .saturating_mul(self.dtype.itemsize() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_count_bytes() {
+        let meta = ArrayMeta::new(DType::Complex128, &[3, 4]).unwrap();
+        assert_eq!((meta.row_bytes(), meta.byte_len()), (64, 192));
+        let empty_rows = ArrayMeta::new(DType::Int64, &[9, 0]).unwrap();
+        assert_eq!((empty_rows.row_bytes(), empty_rows.byte_len()), (0, 0));
+    }
+
+    #[test]
+    fn a_shape_of_another_dtype_saturates() {
+        let shape = Shape::new(&[isize::MAX as u64], DType::UInt8).unwrap();
+        let meta = ArrayMeta {
+            dtype: DType::Complex128,
+            shape,
+        };
+        assert_eq!(meta.byte_len(), u64::MAX);
+    }
+}

@@ -119,3 +119,147 @@ fn set_live_from(words: &mut Vec<u64>, from: u64, rows: u64) {
         *last &= (1 << (rows % WORD_ROWS)) - 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(rows: u64, deleted: u64, words: &[u64]) -> Vec<u8> {
+        [rows, deleted]
+            .iter()
+            .chain(words)
+            .flat_map(|word| word.to_le_bytes())
+            .collect()
+    }
+
+    #[test]
+    fn row_1_of_4_deleted_is_the_24_bytes_of_older_releases() {
+        let bytes = file(4, 1, &[0b1101]);
+        assert_eq!(
+            bytes[..17],
+            [4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x0d]
+        );
+        let bitmap = BitmapFile {
+            rows: 4,
+            words: vec![0b1101],
+        };
+        assert_eq!(bitmap.encode(), bytes);
+        assert_eq!(bitmap.deleted(), 1);
+        assert_eq!(BitmapFile::decode(&bytes, 4), Ok(bitmap));
+    }
+
+    #[test]
+    fn the_words_are_trusted_and_the_count_is_not() {
+        // 0.4 forgets deletions in the words and keeps the count.
+        let bitmap = BitmapFile::decode(&file(11, 2, &[0x7ff]), 11).unwrap();
+        assert_eq!(bitmap.deleted(), 0);
+    }
+
+    #[test]
+    fn words_alone_are_read_by_the_rows_of_the_metadata() {
+        let bitmap = BitmapFile::decode(&0b101_u64.to_le_bytes(), 3).unwrap();
+        assert_eq!(
+            bitmap,
+            BitmapFile {
+                rows: 3,
+                words: vec![0b101]
+            }
+        );
+        let words = [u64::MAX, u64::MAX, 1].map(u64::to_le_bytes).concat();
+        assert_eq!(BitmapFile::decode(&words, 129).unwrap().deleted(), 0);
+    }
+
+    #[test]
+    fn other_lengths_are_refused() {
+        let bytes = file(70, 0, &[u64::MAX, 0x3f]);
+        for len in 0..bytes.len() {
+            let decoded = BitmapFile::decode(&bytes[..len], 70);
+            // Cut to 16 bytes it is as long as the words alone: no length can tell.
+            assert_eq!(decoded.is_ok(), len == 16, "{len} bytes: {decoded:?}");
+        }
+        assert!(BitmapFile::decode(&[], 0).is_err());
+        assert!(BitmapFile::decode(&[0xff; 24], 3).is_err());
+        let error = BitmapFile::decode(&[0; 9], 3).unwrap_err().to_string();
+        assert!(
+            error.contains("9 bytes, expected 24 with a header or 8 without for 3 rows"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn rows_that_only_the_bitmap_knows_are_cut_off() {
+        let bytes = file(130, 0, &[0xf0, 0xf0, 0b11]);
+        let bitmap = BitmapFile::decode(&bytes, 6).unwrap();
+        assert_eq!(
+            bitmap,
+            BitmapFile {
+                rows: 6,
+                words: vec![0x30]
+            }
+        );
+        assert!(BitmapFile::decode(&bytes, 0).unwrap().words.is_empty());
+        assert_eq!(BitmapFile::decode(&bytes, 64).unwrap().words, [0xf0]);
+    }
+
+    #[test]
+    fn rows_that_only_the_metadata_knows_are_live() {
+        let bitmap = BitmapFile::decode(&file(4, 1, &[0b1101]), 130).unwrap();
+        assert_eq!(bitmap.words, [!0b10, u64::MAX, 0b11]);
+        assert_eq!(bitmap.deleted(), 1);
+        let bitmap = BitmapFile::decode(&file(4, 1, &[0b1101]), 6).unwrap();
+        assert_eq!(bitmap.words, [0b11_1101]);
+        let bitmap = BitmapFile::decode(&file(64, 64, &[0]), 65).unwrap();
+        assert_eq!(bitmap.words, [0, 1]);
+    }
+
+    #[test]
+    fn bits_past_the_last_row_are_cleared() {
+        let bitmap = BitmapFile::decode(&file(4, 0, &[u64::MAX]), 4).unwrap();
+        assert_eq!(bitmap.words, [0xf]);
+        assert_eq!(bitmap.deleted(), 0);
+    }
+
+    #[test]
+    fn a_crafted_row_count_takes_no_memory() {
+        assert!(BitmapFile::decode(&file(u64::MAX, 0, &[1]), 4).is_err());
+        let error = BitmapFile::decode(&file(4, 1, &[0b1101]), u64::MAX)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("4 rows of 18446744073709551615"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(rows in 0..300_u64, seed in prop::collection::vec(any::<u64>(), 5)) {
+            let mut words = seed;
+            set_live_from(&mut words, rows, rows);
+            let bitmap = BitmapFile { rows, words };
+            prop_assert_eq!(BitmapFile::decode(&bitmap.encode(), rows), Ok(bitmap));
+        }
+
+        #[test]
+        fn no_bytes_panic_and_all_results_agree_with_a_bit_by_bit_model(
+            rows in 0..200_u64,
+            in_file in 0..200_u64,
+            words in prop::collection::vec(any::<u64>(), 4),
+        ) {
+            let in_words = usize::try_from(in_file.div_ceil(64)).unwrap();
+            let bytes = file(in_file, 0, &words[..in_words]);
+            let bitmap = BitmapFile::decode(&bytes, rows).unwrap();
+            prop_assert_eq!(bitmap.words.len() as u64, rows.div_ceil(64));
+            for row in 0..rows.next_multiple_of(64) {
+                let bit = |words: &[u64]| words[usize::try_from(row / 64).unwrap()] >> (row % 64) & 1;
+                let live = if row >= rows { 0 } else if row >= in_file { 1 } else { bit(&words) };
+                prop_assert_eq!(bit(&bitmap.words), live, "row {}", row);
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), rows: u64) {
+            let _ = BitmapFile::decode(&bytes, rows % 1000);
+            let _ = BitmapFile::decode(&bytes, rows);
+        }
+    }
+}

@@ -105,3 +105,67 @@ pub fn content_hash(bytes: &[u8]) -> u128 {
     hasher.update(bytes);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, straight from the document.
+    fn definition(bytes: &[u8]) -> u128 {
+        let sums: Vec<u8> = bytes
+            .chunks(BLOCK_LEN)
+            .flat_map(|block| u64_bytes(xxh3_64(block)))
+            .collect();
+        xxh3_128(&sums)
+    }
+
+    fn sample(len: usize) -> Vec<u8> {
+        (0..len)
+            .map(|i| u8::try_from(i * 7 % 251).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn blocks_of_64_kib() {
+        for len in [
+            0,
+            1,
+            BLOCK_LEN - 1,
+            BLOCK_LEN,
+            BLOCK_LEN + 1,
+            3 * BLOCK_LEN,
+            200_000,
+        ] {
+            let bytes = sample(len);
+            assert_eq!(content_hash(&bytes), definition(&bytes), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn the_algorithm_is_xxh3() {
+        // The published values for empty input.
+        assert_eq!(xxh3_64(b""), 0x2d06_8005_38d3_94c2);
+        assert_eq!(xxh3_128(b""), 0x99aa_06d3_0147_98d8_6001_c324_468d_497f);
+        assert_eq!(xxh3_128_parts(&[b"ab", b"", b"c"]), xxh3_128(b"abc"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn pieces_do_not_matter(cuts in prop::collection::vec(0..200_000_usize, 0..6)) {
+            let bytes = sample(200_000);
+            let mut cuts = cuts;
+            cuts.sort_unstable();
+            let mut hasher = BlockHasher::new();
+            let mut from = 0;
+            for cut in cuts {
+                hasher.update(&bytes[from..cut]);
+                from = cut;
+            }
+            hasher.update(&bytes[from..]);
+            prop_assert_eq!(hasher.finish(), definition(&bytes));
+        }
+    }
+}

@@ -200,3 +200,51 @@ pub(crate) fn u64_bytes(value: u64) -> [u8; 8] {
 pub(crate) fn u128_bytes(value: u128) -> [u8; 16] {
     value.to_le_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_little_endian() {
+        let mut out = Vec::new();
+        out.put_u8(1);
+        out.put_u16(0x0302);
+        out.put_u32(0x0706_0504);
+        out.put_i64(-2);
+        assert_eq!(out[..7], [1, 2, 3, 4, 5, 6, 7]);
+        let mut reader = Reader::new(&out, "a file");
+        assert_eq!(reader.u8(), Ok(1));
+        assert_eq!(reader.u16(), Ok(0x0302));
+        assert_eq!(reader.u32(), Ok(0x0706_0504));
+        assert_eq!(reader.i64(), Ok(-2));
+        assert_eq!(reader.finish(), Ok(()));
+        assert_eq!(words(&[1, 0, 0, 0, 0, 0, 0, 0, 9]).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn reading_past_the_end_says_where() {
+        let mut reader = Reader::new(&[0; 5], "a file");
+        reader.u32().unwrap();
+        let error = reader.u64().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a file is corrupt: 8 bytes expected at offset 4, 1 are left"
+        );
+        assert!(reader.finish().is_err());
+    }
+
+    #[test]
+    fn counts_are_held_against_what_is_left() {
+        let bytes = [2, 0, 0, 0, 1, 2, 3, 4];
+        assert_eq!(Reader::new(&bytes, "a file").count(2, "pairs"), Ok(2));
+        assert!(Reader::new(&bytes, "a file").count(3, "triples").is_err());
+        assert!(Reader::new(&[0xff; 9], "a file").str_u32("a name").is_err());
+        assert!(
+            Reader::new(&[1, 0, 0xff], "a file")
+                .str_u16("a name")
+                .is_err()
+        );
+        assert!(Reader::new(&[2], "a file").bool("a flag").is_err());
+    }
+}

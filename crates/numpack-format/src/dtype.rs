@@ -166,3 +166,31 @@ impl fmt::Display for DType {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_names_and_sizes_belong_together() {
+        for (code, dtype) in (0..).zip(DType::ALL) {
+            assert_eq!(dtype.code(), code);
+            assert_eq!(DType::from_code(code), Ok(dtype));
+            assert_eq!(DType::from_name(dtype.name()), Ok(dtype));
+            assert_eq!(dtype.legacy_name().to_lowercase(), dtype.name());
+            assert_eq!(dtype.numpy_str()[2..], dtype.itemsize().to_string());
+            assert_eq!(dtype.itemsize() % dtype.align(), 0);
+            let order = if dtype.itemsize() == 1 { '|' } else { '<' };
+            assert!(dtype.numpy_str().starts_with(order), "{dtype}");
+        }
+        assert_eq!(DType::Complex64.align(), 4);
+        assert_eq!(DType::UInt16.legacy_name(), "Uint16");
+    }
+
+    #[test]
+    fn other_codes_and_names_are_refused() {
+        assert!((14..=u8::MAX).all(|code| DType::from_code(code).is_err()));
+        let error = DType::from_name("Float32").unwrap_err();
+        assert!(error.to_string().contains("\"Float32\""), "{error}");
+    }
+}

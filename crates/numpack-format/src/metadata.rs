@@ -227,3 +227,309 @@ fn encode_entry(entry: &MetadataEntry, out: &mut Vec<u8>) {
     out.put_u8(meta.dtype.code());
     out.put(&[0; COMPRESSION_LEN]);
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::trailer::TrailerEntry;
+
+    fn entry(name: &str, dtype: DType, dims: &[u64]) -> MetadataEntry {
+        MetadataEntry {
+            name: ArrayName::new(name).unwrap(),
+            meta: ArrayMeta::new(dtype, dims).unwrap(),
+            storage: Storage::Single,
+            modified_us: 0x0006_60e3_35b3_93a6,
+        }
+    }
+
+    /// Gives `arrays` a trailer with numbers that differ everywhere.
+    pub(crate) fn sealed(arrays: Vec<MetadataEntry>) -> Metadata {
+        let entry = |(i, entry): (u64, &MetadataEntry)| TrailerEntry {
+            name_hash: entry.name.hash64(),
+            generation: 10 + i,
+            rows: entry.meta.shape.rows(),
+            data_len: entry.meta.byte_len(),
+            data_ino: 30 + i,
+            data_mtime_ns: -40,
+            deleted: 50 + i,
+            sums_hash: 60 + i,
+        };
+        let trailer = Trailer {
+            store_id: *b"0123456789abcdef",
+            checkpoint_lsn: 7,
+            epoch: 8,
+            entries: (0..).zip(&arrays).map(entry).collect(),
+        };
+        Metadata {
+            arrays,
+            trailer: Some(trailer),
+        }
+    }
+
+    fn samples() -> Vec<MetadataEntry> {
+        let mut segmented = entry("seg", DType::Int16, &[7, 0]);
+        segmented.storage = Storage::Segmented;
+        vec![
+            entry("a", DType::Float32, &[5, 2]),
+            entry("", DType::Complex128, &[]),
+            segmented,
+            entry("x/y", DType::Bool, &[0]),
+        ]
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: String = text.split_whitespace().collect();
+        (0..digits.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap())
+            .collect()
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        Metadata::decode(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_store_is_the_20_bytes_of_older_releases() {
+        let bytes = hex("4e504b42 01000000 0000000000000000 00000000");
+        assert_eq!(Metadata::default().encode(), bytes);
+        assert_eq!(Metadata::decode(&bytes), Ok(Metadata::default()));
+    }
+
+    #[test]
+    fn one_array_is_the_99_bytes_of_older_releases() {
+        let bytes = hex("4e504b42 01000000 2800000000000000 01000000
+             01000000 61 02000000 0500000000000000 0200000000000000
+             0b000000 646174615f612e6e706b64 a693b335e3600600 2800000000000000 0a
+             00 00000000 0000000000000000 0000000000000000 00");
+        assert_eq!(bytes.len(), 99);
+        let arrays = vec![entry("a", DType::Float32, &[5, 2])];
+        let metadata = Metadata {
+            arrays,
+            trailer: None,
+        };
+        assert_eq!(metadata.encode(), bytes);
+        assert_eq!(Metadata::decode(&bytes), Ok(metadata));
+    }
+
+    #[test]
+    fn the_trailer_follows_what_older_releases_read() {
+        let with = sealed(samples());
+        let without = Metadata {
+            trailer: None,
+            ..with.clone()
+        };
+        let (with_bytes, bytes) = (with.encode(), without.encode());
+        assert_eq!(with_bytes[..bytes.len()], bytes);
+        assert_eq!(with_bytes.len(), bytes.len() + 56 + 4 * 64 + 24);
+        assert_eq!(Metadata::decode(&with_bytes), Ok(with));
+        assert_eq!(Metadata::decode(&bytes), Ok(without));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found_under_a_trailer() {
+        let bytes = sealed(samples()).encode();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                assert!(
+                    Metadata::decode(&flipped).is_err(),
+                    "bit {bit} of byte {at}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_found_but_the_one_that_older_releases_make() {
+        let whole = sealed(samples());
+        let bytes = whole.encode();
+        let plain = Metadata {
+            trailer: None,
+            ..whole
+        };
+        let plain_len = plain.encode().len();
+        for len in 0..bytes.len() {
+            let decoded = Metadata::decode(&bytes[..len]);
+            if len == plain_len {
+                assert_eq!(decoded.as_ref(), Ok(&plain));
+            } else {
+                assert!(decoded.is_err(), "{len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_bytes_after_the_arrays_are_ignored() {
+        let mut bytes = Metadata {
+            arrays: samples(),
+            trailer: None,
+        }
+        .encode();
+        bytes.extend_from_slice(b"something of another program");
+        assert_eq!(Metadata::decode(&bytes).unwrap().trailer, None);
+    }
+
+    #[test]
+    fn a_later_version_asks_for_an_upgrade() {
+        let mut bytes = Metadata::default().encode();
+        bytes[4] = 2;
+        let text = refusal(&bytes);
+        for part in ["version 2", "up to 1", "upgrade"] {
+            assert!(text.contains(part), "{text}");
+        }
+        bytes[4] = 0;
+        assert!(refusal(&bytes).contains("version is 0, expected 1"));
+        bytes[0] = b'M';
+        assert!(refusal(&bytes).contains("does not begin with"));
+    }
+
+    /// The 99-byte file with some bytes replaced.
+    fn patched(at: usize, patch: &[u8]) -> Vec<u8> {
+        let arrays = vec![entry("a", DType::Float32, &[5, 2])];
+        let mut bytes = Metadata {
+            arrays,
+            trailer: None,
+        }
+        .encode();
+        bytes[at..at + patch.len()].copy_from_slice(patch);
+        bytes
+    }
+
+    #[test]
+    fn hostile_counts_are_refused_before_memory_is_taken() {
+        const MANY: [u8; 4] = [0xff; 4];
+        assert!(refusal(&patched(16, &MANY)).contains("4294967295 arrays announced"));
+        assert!(refusal(&patched(20, &MANY)).contains("4294967295 bytes of text announced"));
+        assert!(refusal(&patched(25, &MANY)).contains("4294967295 dimensions"));
+        assert!(refusal(&patched(25, &[65, 0, 0, 0])).contains("65 dimensions"));
+        assert!(refusal(&patched(45, &MANY)).contains("4294967295 bytes of text announced"));
+    }
+
+    #[test]
+    fn every_field_of_an_array_is_checked() {
+        assert!(refusal(&patched(24, &[0])).contains("NUL"));
+        assert!(refusal(&patched(24, &[0xff])).contains("not UTF-8"));
+        assert!(refusal(&patched(29, &[0xff; 16])).contains("takes more than"));
+        assert!(
+            refusal(&patched(29, &[6])).contains("has size 40, shape [6, 2] of float32 takes 48")
+        );
+        assert!(refusal(&patched(54, b"b")).contains("stored in \"data_b.npkd\""));
+        assert!(refusal(&patched(49, b"../../a.npk")).contains("stored in \"../../a.npk\""));
+        assert!(refusal(&patched(76, &[14])).contains("unknown dtype code 14"));
+        for at in 77..99 {
+            let error = Metadata::decode(&patched(at, &[1])).unwrap_err();
+            assert!(
+                matches!(error, FormatError::Unsupported { .. }),
+                "{at}: {error}"
+            );
+        }
+        // The total is a courtesy to people with a hex editor: no reader relies on it.
+        assert!(Metadata::decode(&patched(8, &[9])).is_ok());
+    }
+
+    #[test]
+    fn an_array_is_listed_once() {
+        let arrays = vec![entry("a", DType::Int8, &[1]), entry("a", DType::Int8, &[2])];
+        let text = refusal(
+            &Metadata {
+                arrays,
+                trailer: None,
+            }
+            .encode(),
+        );
+        assert!(text.contains("array \"a\" is listed twice"), "{text}");
+    }
+
+    #[test]
+    fn a_huge_file_is_refused() {
+        let text = refusal(&vec![0; MAX_METADATA_LEN + 1]);
+        assert!(text.contains("268435457 bytes"), "{text}");
+    }
+
+    /// Well-sealed bytes after a change of the trailer's fields.
+    fn resealed(change: impl FnOnce(&mut Vec<u8>, usize)) -> String {
+        let metadata = sealed(samples());
+        let at = Metadata {
+            trailer: None,
+            ..metadata.clone()
+        }
+        .encode()
+        .len();
+        let mut bytes = metadata.encode();
+        bytes.truncate(bytes.len() - 24);
+        change(&mut bytes, at);
+        let len = bytes.len() - at + 24;
+        bytes.put_u128(crate::checksum::xxh3_128(&bytes));
+        bytes.put_len_u32(len);
+        bytes.put(b"NPKX");
+        refusal(&bytes)
+    }
+
+    #[test]
+    fn a_sealed_trailer_is_checked_too() {
+        let version = |bytes: &mut Vec<u8>, at: usize| bytes[at + 12] = 2;
+        assert!(resealed(version).contains("version 2, this release reads versions up to 1"));
+        assert!(resealed(|bytes, at| bytes[at + 48] = 3).contains("3 trailer entries stand for 4"));
+        assert!(
+            resealed(|bytes, at| bytes[at + 48] = 0xff).contains("255 trailer entries announced")
+        );
+        assert!(resealed(|bytes, at| bytes[at + 56] ^= 1).contains("that of another array"));
+        assert!(resealed(|bytes, at| bytes[at + 8] ^= 1).contains("trailer length is"));
+        assert!(resealed(|bytes, at| bytes[at] ^= 1).contains("no trailer begins"));
+        assert!(resealed(|bytes, _| bytes.extend([0; 8])).contains("bytes unused"));
+        assert!(resealed(Vec::truncate).contains("no trailer begins"));
+        assert!(refusal(b"NPKB\x01\0\0\0NPKX").contains("less than 24 bytes"));
+    }
+
+    fn any_entry() -> impl Strategy<Value = MetadataEntry> {
+        let dims = prop::collection::vec(0..1000_u64, 0..5);
+        ("[^\0]{0,12}", 0..14_u8, dims, any::<bool>(), any::<u64>()).prop_map(
+            |(name, code, dims, segmented, modified_us)| MetadataEntry {
+                storage: if segmented {
+                    Storage::Segmented
+                } else {
+                    Storage::Single
+                },
+                modified_us,
+                ..entry(&name, DType::from_code(code).unwrap(), &dims)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            arrays in prop::collection::vec(any_entry(), 0..8),
+            with_trailer: bool,
+        ) {
+            let mut names = HashSet::new();
+            let arrays: Vec<_> =
+                arrays.into_iter().filter(|entry| names.insert(entry.name.clone())).collect();
+            let metadata =
+                if with_trailer { sealed(arrays) } else { Metadata { arrays, trailer: None } };
+            prop_assert_eq!(Metadata::decode(&metadata.encode()), Ok(metadata));
+        }
+
+        #[test]
+        fn no_bytes_panic(tail in prop::collection::vec(any::<u8>(), 0..300), count in 0..4_u8) {
+            let mut bytes = Metadata::default().encode();
+            bytes[16] = count;
+            bytes.extend_from_slice(&tail);
+            let _ = Metadata::decode(&bytes);
+            let _ = Metadata::decode(&tail);
+        }
+
+        #[test]
+        fn what_is_read_is_written_back(at in 0..99_usize, byte: u8) {
+            let bytes = patched(at, &[byte]);
+            if let Ok(metadata) = Metadata::decode(&bytes) {
+                // All but the total, which is computed.
+                prop_assert_eq!(&metadata.encode()[16..], &bytes[16..]);
+            }
+        }
+    }
+}

@@ -123,3 +123,84 @@ impl Borrow<str> for ArrayName {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store_files::is_store_file;
+
+    fn stem(name: &str) -> String {
+        ArrayName::new(name).unwrap().file_stem().into_owned()
+    }
+
+    #[test]
+    fn names_that_older_releases_can_store_keep_their_files() {
+        let long = "x".repeat(MAX_RAW);
+        for name in [
+            "", ".", "..", "a b", "a\nb", "a\\b", "a:b", "%2F", "-rf", "CON", "ü", &long,
+        ] {
+            assert_eq!(stem(name), name);
+        }
+        let name = ArrayName::new("emb").unwrap();
+        assert_eq!(name.data_file(), "data_emb.npkd");
+        assert_eq!(name.bitmap_file(), "deleted_emb.npkb");
+        assert_eq!(name.segments_file(), "data_emb.npkseg");
+        assert_eq!(name.segments_dir(), "data_emb_segments");
+        assert!(!name.is_escaped());
+    }
+
+    #[test]
+    fn other_names_get_a_hash() {
+        assert!(stem("x/y").starts_with("x_y%~"));
+        assert_ne!(stem("x/y"), stem("x_y"));
+        assert_ne!(stem("x/y/z"), stem("x/y_z"));
+        assert_eq!(stem(&"x".repeat(MAX_RAW + 1)).len(), MAX_PREFIX + 34);
+        // The 100-byte mark falls into a letter of two bytes.
+        let umlauts = format!("x{}", "ü".repeat(200));
+        assert!(stem(&umlauts).starts_with(&format!("x{}%~", "ü".repeat(49))));
+    }
+
+    #[test]
+    fn a_name_that_looks_escaped_is_escaped() {
+        let escaped = stem("x/y");
+        assert_ne!(stem(&escaped), escaped);
+        assert_eq!(stem("%~0123"), "%~0123");
+        let upper = "%~ABCDEF0123456789ABCDEF0123456789";
+        assert_eq!(stem(upper), upper);
+    }
+
+    #[test]
+    fn nul_and_endless_names_are_refused() {
+        let error = ArrayName::new("a\0b").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid array name: \"a\\0b\" has a NUL at byte 1"
+        );
+        assert!(ArrayName::new(&"x".repeat(ArrayName::MAX_LEN)).is_ok());
+        assert!(ArrayName::new(&"x".repeat(ArrayName::MAX_LEN + 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_file_name_is_one_component_of_at_most_255_bytes(name in "[^\0]{0,300}") {
+            let name = ArrayName::new(&name).unwrap();
+            let files =
+                [name.data_file(), name.bitmap_file(), name.segments_file(), name.segments_dir()];
+            for file in &files {
+                prop_assert!(file.len() <= 255, "{}", file.len());
+                prop_assert!(!file.contains(['/', '\0']));
+                prop_assert!(is_store_file(file));
+            }
+            prop_assert_eq!(HashSet::from(files).len(), 4);
+        }
+
+        #[test]
+        fn different_names_have_different_stems(a in "[/_%~a]{0,8}", b in "[/_%~a]{0,8}") {
+            prop_assert_eq!(a == b, stem(&a) == stem(&b));
+        }
+    }
+}

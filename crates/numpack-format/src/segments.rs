@@ -126,3 +126,104 @@ fn is_inside(file: &str, directory: &str) -> bool {
         .and_then(|rest| rest.strip_suffix(".npkd"))
         .is_some_and(|plain| !plain.is_empty() && !plain.contains(['/', '\\', ':', '\0']))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DType;
+
+    fn decode(json: &str) -> Result<SegmentManifest> {
+        let meta = ArrayMeta::new(DType::Int32, &[5, 2])?;
+        SegmentManifest::decode(json.as_bytes(), &ArrayName::new("a")?, &meta)
+    }
+
+    fn refusal(json: &str) -> String {
+        decode(json).unwrap_err().to_string()
+    }
+
+    const GOOD: &str = r#"{
+  "version": 1,
+  "segments": [
+    {"file": "data_a_segments/seg_000000.npkd", "rows": 3, "bytes": 24},
+    {"file": "data_a_segments/seg_000001.npkd", "rows": 2, "bytes": 16}
+  ]
+}"#;
+
+    #[test]
+    fn the_list_of_0_7_is_read() {
+        let manifest = decode(GOOD).unwrap();
+        let second = Segment {
+            file: "data_a_segments/seg_000001.npkd".to_owned(),
+            rows: 2,
+            bytes: 16,
+        };
+        assert_eq!(manifest.segments.len(), 2);
+        assert_eq!(manifest.segments[1], second);
+    }
+
+    #[test]
+    fn files_outside_the_segment_directory_are_refused() {
+        for file in [
+            "../victim.npkd",
+            "data_a_segments/../../victim.npkd",
+            "data_a_segments/x/y.npkd",
+            "data_a_segments/x\\\\y.npkd",
+            "data_a_segments/x\\u0000y.npkd",
+            "data_a_segments/.npkd",
+            "data_a_segments/seg_000000",
+            "data_a_segmentsseg_000000.npkd",
+            "data_b_segments/seg_000000.npkd",
+            "/data_a_segments/seg_000000.npkd",
+            "data_a.npkd",
+            "",
+        ] {
+            let text = refusal(&GOOD.replace("data_a_segments/seg_000000.npkd", file));
+            assert!(
+                text.contains("is not a file of \"data_a_segments\""),
+                "{file}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn rows_and_bytes_must_add_up() {
+        assert!(refusal(&GOOD.replace("24", "25")).contains("has 25 bytes for 3 rows of 8"));
+        let short = GOOD.replace(": 2, \"bytes\": 16", ": 1, \"bytes\": 8");
+        assert!(refusal(&short).contains("have 4 rows, the metadata says shape [5, 2]"));
+        let huge = GOOD.replace(": 3,", ": 18446744073709551615,");
+        assert!(refusal(&huge).contains("for 18446744073709551615 rows"));
+        assert!(refusal(&GOOD.replace("000001", "000000")).contains("listed twice"));
+        assert!(refusal(r#"{"version": 1, "segments": []}"#).contains("0 rows"));
+    }
+
+    #[test]
+    fn other_json_is_refused() {
+        for end in 0..GOOD.len() {
+            assert!(decode(&GOOD[..end]).is_err(), "{end} bytes");
+        }
+        assert!(decode(&"[".repeat(100_000)).is_err());
+        assert!(decode(&GOOD.replace(": 3,", ": -3,")).is_err());
+        assert!(
+            refusal(&GOOD.replace("\"version\": 1", "\"version\": 0")).contains("version is 0")
+        );
+        let later = decode(&GOOD.replace("\"version\": 1", "\"version\": 2")).unwrap_err();
+        assert!(matches!(
+            later,
+            FormatError::NewerVersion {
+                found: 2,
+                supported: 1,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn an_array_without_dimensions_has_no_segments() {
+        let meta = ArrayMeta::new(DType::Int32, &[]).unwrap();
+        let json = r#"{"version": 1, "segments": [{"file": "data_a_segments/s.npkd", "rows": 1, "bytes": 4}]}"#;
+        let name = ArrayName::new("a").unwrap();
+        assert!(SegmentManifest::decode(json.as_bytes(), &name, &meta).is_err());
+        let flat = ArrayMeta::new(DType::Int32, &[1]).unwrap();
+        assert!(SegmentManifest::decode(json.as_bytes(), &name, &flat).is_ok());
+    }
+}

@@ -113,3 +113,50 @@ impl fmt::Display for Shape {
         f.write_str("]")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_row_length_follow_the_dimensions() {
+        let shape = Shape::new(&[5, 2, 3], DType::Float32).unwrap();
+        assert_eq!((shape.rows(), shape.row_len(), shape.len()), (5, 6, 30));
+        assert_eq!(shape.row_dims(), [2, 3]);
+        assert_eq!(shape.to_string(), "[5, 2, 3]");
+        assert_eq!(
+            shape.with_rows(0, DType::Float32).unwrap().dims(),
+            [0, 2, 3]
+        );
+
+        let scalar = Shape::new(&[], DType::Float32).unwrap();
+        assert_eq!((scalar.rows(), scalar.row_len(), scalar.len()), (1, 1, 1));
+        assert_eq!(scalar.to_string(), "[]");
+        assert_eq!(scalar.with_rows(1, DType::Float32).unwrap(), scalar);
+        assert!(scalar.with_rows(2, DType::Float32).is_err());
+    }
+
+    #[test]
+    fn sizes_beyond_the_address_space_are_refused() {
+        let most = isize::MAX as u64;
+        assert!(Shape::new(&[most], DType::UInt8).is_ok());
+        assert!(Shape::new(&[most], DType::UInt16).is_err());
+        assert!(Shape::new(&[1 << 32, 1 << 32], DType::Bool).is_err());
+        // NumPy does not let a zero excuse the other dimensions either.
+        assert!(Shape::new(&[0, 1 << 32, 1 << 32], DType::Bool).is_err());
+        assert!(Shape::new(&[0, u64::MAX], DType::Bool).is_err());
+        assert!(Shape::new(&[0, 7], DType::Bool).is_ok());
+        assert!(
+            Shape::new(&[0], DType::Int8)
+                .unwrap()
+                .with_rows(u64::MAX, DType::Int8)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn at_most_64_dimensions() {
+        assert!(Shape::new(&[1; MAX_NDIM], DType::Bool).is_ok());
+        assert!(Shape::new(&[1; MAX_NDIM + 1], DType::Bool).is_err());
+    }
+}

@@ -56,3 +56,71 @@ fn is_framed(name: &str, prefix: &str, suffix: &str) -> bool {
     name.strip_prefix(prefix)
         .is_some_and(|rest| rest.strip_suffix(suffix).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_every_release_are_known() {
+        for name in [
+            "metadata.npkm",
+            "metadata.npkm.tmp",
+            "metadata.tmp",
+            "metadata.npkm.tmp.123_ThreadId1_456",
+            "data_a.npkd",
+            "data_.npkd",
+            "data_a.npkd.tmp",
+            "data_a.npkseg",
+            "data_a.npkseg.tmp",
+            "data_a_segments",
+            "deleted_a.npkb",
+            "deleted_a.npkb.tmp",
+            ".npk",
+        ] {
+            assert!(is_store_file(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_files_are_not() {
+        for name in [
+            "",
+            ".git",
+            "thesis.tex",
+            "metadata",
+            "metadata.npkm.bak",
+            "metadata.npkm.tmp.",
+            "metadata.npkm.tmp.a/b",
+            "data_a",
+            "data.npkd",
+            "xdata_a.npkd",
+            "data_a.npkd.tmp.tmp",
+            "deleted_a.npkd",
+            "DATA_a.npkd",
+        ] {
+            assert!(!is_store_file(name), "{name}");
+        }
+        assert!(is_data_file("data_a.npkd") && !is_data_file("deleted_a.npkb"));
+    }
+
+    #[test]
+    fn generation_files_read_back() {
+        assert_eq!(generation_file(255), "g00000000000000ff");
+        for generation in [0, 1, u64::MAX] {
+            assert_eq!(
+                parse_generation_file(&generation_file(generation)),
+                Some(generation)
+            );
+        }
+        for name in [
+            "g",
+            "gff",
+            "g00000000000000FF",
+            "g+0000000000000ff",
+            "h00000000000000ff",
+        ] {
+            assert_eq!(parse_generation_file(name), None, "{name}");
+        }
+    }
+}

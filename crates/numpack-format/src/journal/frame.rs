@@ -274,3 +274,230 @@ impl FrameHeader {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::journal::DeleteRows;
+    use crate::journal::record::tests::any_record;
+    use crate::name::ArrayName;
+
+    const EPOCH: u64 = 5;
+    const CHAIN: u128 = 0x0123_4567_89ab_cdef;
+
+    fn frame(lsn: u64, more: bool) -> Frame {
+        let name = ArrayName::new("emb").unwrap();
+        let record = Record::DeleteRows(DeleteRows {
+            name,
+            generation: 4,
+            runs: vec![(3, 2)],
+        });
+        Frame {
+            lsn,
+            epoch: EPOCH,
+            more,
+            record,
+        }
+    }
+
+    fn bytes(frame: &Frame) -> Vec<u8> {
+        let mut out = Vec::new();
+        frame.encode_into(&mut out, CHAIN);
+        out
+    }
+
+    fn end(buf: &[u8]) -> EndReason {
+        match Frame::decode(buf, EPOCH, 9, CHAIN) {
+            Decoded::End(reason) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_header_has_64_bytes() {
+        assert_eq!((LSN_AT, EPOCH_AT, BODY_LEN_AT, HASH_AT), (8, 16, 24, 48));
+        assert_eq!(bytes(&frame(9, false)).len(), 128);
+    }
+
+    #[test]
+    fn a_chain_is_read_back_to_its_end() {
+        let mut out = vec![0; 64];
+        let mut chain = CHAIN;
+        let frames = [frame(9, true), frame(10, true), frame(11, false)];
+        for frame in &frames {
+            chain = frame.encode_into(&mut out, chain);
+        }
+        let end = chain;
+        out.resize(out.len() + 64, 0);
+        let (mut at, mut lsn, mut chain) = (64, 9, CHAIN);
+        for expected in &frames {
+            let Decoded::Frame {
+                frame,
+                len,
+                chain: next,
+            } = Frame::decode(&out[at..], EPOCH, lsn, chain)
+            else {
+                panic!("no record {lsn}");
+            };
+            assert_eq!(&frame, expected);
+            (at, lsn, chain) = (at + len, lsn + 1, next);
+        }
+        assert_eq!(chain, end);
+        let blank = Decoded::End(EndReason::Blank);
+        assert_eq!(Frame::decode(&out[at..], EPOCH, lsn, chain), blank);
+    }
+
+    #[test]
+    fn a_record_is_valid_only_in_its_place() {
+        let bytes = bytes(&frame(9, false));
+        let ends = |epoch, lsn, chain| {
+            matches!(
+                Frame::decode(&bytes, epoch, lsn, chain),
+                Decoded::End(EndReason::Broken(_))
+            )
+        };
+        assert!(!ends(EPOCH, 9, CHAIN));
+        assert!(ends(EPOCH + 1, 9, CHAIN));
+        assert!(ends(EPOCH, 8, CHAIN));
+        assert!(ends(EPOCH, 10, CHAIN));
+        assert!(ends(EPOCH, 9, CHAIN + 1));
+    }
+
+    #[test]
+    fn every_flipped_bit_ends_the_journal() {
+        let bytes = bytes(&frame(9, true));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                match Frame::decode(&flipped, EPOCH, 9, CHAIN) {
+                    Decoded::End(EndReason::Broken(_)) => {}
+                    // A longer body, of which the file has no bytes.
+                    Decoded::NeedMore(len) => assert!(len > bytes.len() && (24..28).contains(&at)),
+                    other => panic!("bit {bit} of byte {at}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_truncated_frame_asks_for_more() {
+        let bytes = bytes(&frame(9, false));
+        for len in 0..bytes.len() {
+            let need = if len < FRAME_HEADER_LEN {
+                FRAME_HEADER_LEN
+            } else {
+                bytes.len()
+            };
+            assert_eq!(
+                Frame::decode(&bytes[..len], EPOCH, 9, CHAIN),
+                Decoded::NeedMore(need)
+            );
+        }
+    }
+
+    #[test]
+    fn a_hostile_length_asks_for_nothing() {
+        let mut bytes = bytes(&frame(9, false));
+        bytes[BODY_LEN_AT..RESERVED_AT].copy_from_slice(&[0xff; 4]);
+        assert!(matches!(end(&bytes), EndReason::Broken(_)));
+    }
+
+    /// A frame with other bytes and the hash that goes with them.
+    fn rechained(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut bytes = bytes(&frame(9, false));
+        change(&mut bytes);
+        let (head, body) = bytes.split_at(FRAME_HEADER_LEN);
+        let mut out = head[..HASH_AT].to_vec();
+        out.put_u128(link(CHAIN, &head[..HASH_AT], body));
+        out.put(body);
+        out
+    }
+
+    #[test]
+    fn a_record_of_a_later_release_is_told_from_a_torn_one() {
+        let later = end(&rechained(|bytes| bytes[VERSION_AT] = 2));
+        assert_eq!(
+            later,
+            EndReason::Unsupported {
+                version: 2,
+                code: 4,
+                flags: 0
+            }
+        );
+        assert!(later.is_committed());
+        let text = later.to_string();
+        assert!(
+            text.contains("version 2") && text.contains("reads version 1"),
+            "{text}"
+        );
+        for (at, byte) in [(TYPE_AT, 3), (TYPE_AT, 7), (FLAGS_AT, 2), (RESERVED_AT, 1)] {
+            let reason = end(&rechained(|bytes| bytes[at] = byte));
+            assert!(matches!(reason, EndReason::Unsupported { .. }), "{reason}");
+        }
+        assert!(!EndReason::Blank.is_committed());
+        assert!(!EndReason::Broken(String::new()).is_committed());
+    }
+
+    #[test]
+    fn a_chained_record_with_a_wrong_body_is_malformed() {
+        let longer = end(&rechained(|bytes| bytes[BODY_LEN_AT] += 1));
+        assert_eq!(
+            longer,
+            EndReason::Malformed("1 bytes follow the end".to_owned())
+        );
+        assert!(longer.is_committed());
+        let shorter = end(&rechained(|bytes| bytes[BODY_LEN_AT] -= 1));
+        assert!(matches!(shorter, EndReason::Malformed(_)), "{shorter}");
+        let padding = end(&rechained(|bytes| bytes[127] = 1));
+        assert!(padding.to_string().contains("other than zero"), "{padding}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            record in any_record(),
+            (lsn, epoch, chain) in any::<(u64, u64, u128)>(),
+            more: bool,
+        ) {
+            let frame = Frame { lsn, epoch, more, record };
+            let mut out = Vec::new();
+            let next = frame.encode_into(&mut out, chain);
+            prop_assert_eq!(out.len() % FRAME_ALIGN, 0);
+            let len = out.len();
+            out.push(0xaa);
+            let decoded = Frame::decode(&out, epoch, lsn, chain);
+            prop_assert_eq!(decoded, Decoded::Frame { frame, len, chain: next });
+        }
+
+        #[test]
+        fn no_bytes_panic(
+            code in 0..10_u8,
+            body_len in 0..=192_u8,
+            body in prop::collection::vec(any::<u8>(), 192),
+        ) {
+            let _ = Frame::decode(&body, EPOCH, 9, CHAIN);
+            let mut bytes = bytes(&frame(9, false));
+            bytes.truncate(FRAME_HEADER_LEN);
+            bytes.extend_from_slice(&body);
+            bytes[TYPE_AT] = code;
+            bytes[BODY_LEN_AT] = body_len;
+            let padded = usize::from(body_len).next_multiple_of(FRAME_ALIGN);
+            bytes.truncate(FRAME_HEADER_LEN + padded);
+            let hash = link(CHAIN, &bytes[..HASH_AT], &bytes[FRAME_HEADER_LEN..]);
+            bytes[HASH_AT..FRAME_HEADER_LEN].copy_from_slice(&u128_bytes(hash));
+            match Frame::decode(&bytes, EPOCH, 9, CHAIN) {
+                // Random bytes rarely are a record; if they are, it must encode to the same.
+                Decoded::Frame { frame, .. } => {
+                    let mut again = Vec::new();
+                    frame.encode_into(&mut again, CHAIN);
+                    prop_assert_eq!(again, bytes);
+                }
+                Decoded::End(reason) => prop_assert!(reason.is_committed(), "{}", reason),
+                Decoded::NeedMore(len) => prop_assert!(false, "{} bytes asked for", len),
+            }
+        }
+    }
+}

@@ -153,3 +153,141 @@ fn sealed_version(slot: &[u8]) -> Option<u16> {
         && Reader::new(sum, FILE).u64().ok() == Some(xxh3_64(body));
     if sealed { reader.u16().ok() } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::PROBE_LEN;
+
+    fn header(epoch: u64) -> Header {
+        Header {
+            store_id: *b"0123456789abcdef",
+            nonce: 0x1122_3344_5566_7788,
+            epoch,
+            base_lsn: 9,
+            meta_lsn: 8,
+            boot_hash: 7,
+        }
+    }
+
+    fn probe(slots: [Option<Header>; 2]) -> Vec<u8> {
+        let mut probe = vec![0; PROBE_LEN];
+        for (offset, header) in SLOT_OFFSETS.into_iter().zip(slots) {
+            if let Some(header) = header {
+                let at = usize::try_from(offset).unwrap();
+                probe[at..at + SLOT_LEN].copy_from_slice(&header.encode());
+            }
+        }
+        probe
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(Header::decode(&header(5).encode()), Some(header(5)));
+        assert_eq!(
+            (STORE_ID_AT, META_LSN_AT, USED_LEN, SUM_AT),
+            (16, 56, 72, 120)
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_is_found() {
+        let slot = header(5).encode();
+        for at in 0..SLOT_LEN {
+            assert_eq!(Header::decode(&slot[..at]), None);
+            for bit in 0..8 {
+                let mut flipped = slot;
+                flipped[at] ^= 1 << bit;
+                assert_eq!(Header::decode(&flipped), None, "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_larger_epoch_wins() {
+        let newest =
+            |slots| Header::newest(&probe(slots)).map(|(slot, header)| (slot, header.epoch));
+        assert_eq!(newest([Some(header(4)), Some(header(5))]), Some((1, 5)));
+        assert_eq!(newest([Some(header(6)), Some(header(5))]), Some((0, 6)));
+        assert_eq!(newest([None, Some(header(5))]), Some((1, 5)));
+        assert_eq!(newest([None, None]), None);
+        // Not where a header of its epoch belongs.
+        assert_eq!(newest([Some(header(5)), None]), None);
+        assert_eq!(
+            Header::newest(&probe([Some(header(4)), Some(header(5))])[..600])
+                .unwrap()
+                .0,
+            0
+        );
+        assert_eq!(Header::newest(&[]), None);
+    }
+
+    #[test]
+    fn the_chain_begins_with_what_identifies_the_epoch() {
+        let start = header(5).hash();
+        assert_eq!(
+            Header {
+                boot_hash: 0,
+                meta_lsn: 9,
+                ..header(5)
+            }
+            .hash(),
+            start
+        );
+        for other in [
+            header(6),
+            Header {
+                nonce: 0,
+                ..header(5)
+            },
+            Header {
+                base_lsn: 8,
+                ..header(5)
+            },
+            Header {
+                store_id: [0; 16],
+                ..header(5)
+            },
+        ] {
+            assert_ne!(other.hash(), start);
+        }
+    }
+
+    /// A slot with other bytes and the checksum that goes with them.
+    fn resealed(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut slot = header(4).encode().to_vec();
+        change(&mut slot);
+        slot.truncate(SUM_AT);
+        slot.put_u64(xxh3_64(&slot));
+        slot
+    }
+
+    #[test]
+    fn a_header_of_a_later_release_is_reported() {
+        let mut probe = probe([None, Some(header(5))]);
+        assert_eq!(Header::check_version(&probe), Ok(()));
+        probe[..SLOT_LEN].copy_from_slice(&resealed(|slot| slot[VERSION_AT] = 2));
+        assert_eq!(Header::newest(&probe).unwrap().0, 1);
+        let error = Header::check_version(&probe).unwrap_err().to_string();
+        assert!(
+            error.contains("version 2") && error.contains("up to 1"),
+            "{error}"
+        );
+        // With a wrong checksum it is only a torn write.
+        probe[100] ^= 1;
+        assert_eq!(Header::check_version(&probe), Ok(()));
+        assert_eq!(Header::check_version(&[]), Ok(()));
+    }
+
+    #[test]
+    fn reserved_bytes_are_zero() {
+        assert!(Header::decode(&resealed(|_| {})).is_some());
+        for at in [FLAGS_AT, RESERVED_AT, USED_LEN, SUM_AT - 1] {
+            assert_eq!(
+                Header::decode(&resealed(|slot| slot[at] = 1)),
+                None,
+                "byte {at}"
+            );
+        }
+    }
+}

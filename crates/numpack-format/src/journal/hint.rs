@@ -83,3 +83,53 @@ impl Hint {
         HINT_OFFSETS[usize::from(seq % 2 == 1)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::PROBE_LEN;
+
+    fn hint(seq: u64) -> Hint {
+        Hint {
+            seq,
+            epoch: 2,
+            tail: 4096,
+            last_lsn: 3,
+            synced_lsn: 1,
+            chain: u128::MAX - 5,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(HINT_LEN, 64);
+        assert_eq!(Hint::decode(&hint(7).encode()), Some(hint(7)));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_is_found() {
+        let bytes = hint(7).encode();
+        for at in 0..HINT_LEN {
+            assert_eq!(Hint::decode(&bytes[..at]), None);
+            for bit in 0..8 {
+                let mut flipped = bytes;
+                flipped[at] ^= 1 << bit;
+                assert_eq!(Hint::decode(&flipped), None, "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_larger_number_wins_and_blank_hints_are_none() {
+        let mut probe = vec![0; PROBE_LEN];
+        assert_eq!(Hint::newest(&probe), None);
+        for seq in [6, 7, 8] {
+            let at = usize::try_from(Hint::offset(seq)).unwrap();
+            probe[at..at + HINT_LEN].copy_from_slice(&hint(seq).encode());
+            assert_eq!(Hint::newest(&probe), Some(hint(seq)));
+        }
+        probe[1024] ^= 1;
+        assert_eq!(Hint::newest(&probe), Some(hint(7)));
+        assert_eq!(Hint::newest(&probe[..1100]), None);
+    }
+}

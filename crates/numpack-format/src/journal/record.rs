@@ -322,3 +322,214 @@ pub(crate) fn reason(error: FormatError) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name() -> impl Strategy<Value = ArrayName> {
+        "[^\0]{0,12}".prop_map(|name| ArrayName::new(&name).unwrap())
+    }
+
+    fn runs() -> impl Strategy<Value = Vec<(u64, u64)>> {
+        prop::collection::vec((0..9_u64, 1..9_u64), 0..20).prop_map(|gaps| {
+            let mut from = 0;
+            gaps.into_iter()
+                .map(|(gap, len)| {
+                    let start = from + gap;
+                    from = start + len;
+                    (start, len)
+                })
+                .collect()
+        })
+    }
+
+    fn put() -> impl Strategy<Value = Record> {
+        let dims = prop::collection::vec(0..1000_u64, 0..5);
+        let content = prop_oneof![
+            Just(Content::Zeros),
+            any::<u128>().prop_map(Content::Hashed)
+        ];
+        (name(), 0..14_u8, dims, any::<(u64, u64, bool)>(), content).prop_map(
+            |(name, code, dims, (generation, modified_us, keep_deletions), content)| {
+                let meta = ArrayMeta::new(DType::from_code(code).unwrap(), &dims).unwrap();
+                Record::Put(Put {
+                    name,
+                    meta,
+                    generation,
+                    modified_us,
+                    content,
+                    keep_deletions,
+                })
+            },
+        )
+    }
+
+    fn append() -> impl Strategy<Value = Record> {
+        (name(), any::<(u64, u32, u64, u64, u128)>()).prop_map(
+            |(name, (generation, start_row, rows, modified_us, hash))| {
+                let start_row = u64::from(start_row);
+                let rows = rows >> 1;
+                Record::Append(Append {
+                    name,
+                    generation,
+                    start_row,
+                    rows,
+                    modified_us,
+                    hash,
+                })
+            },
+        )
+    }
+
+    /// Records of every kind.
+    pub(crate) fn any_record() -> impl Strategy<Value = Record> {
+        prop_oneof![
+            put(),
+            append(),
+            (name(), any::<u64>(), runs()).prop_map(|(name, generation, runs)| {
+                Record::DeleteRows(DeleteRows {
+                    name,
+                    generation,
+                    runs,
+                })
+            }),
+            name().prop_map(|name| Record::Drop { name }),
+            (name(), name(), any::<u64>()).prop_map(|(from, to, generation)| Record::Rename {
+                from,
+                to,
+                generation
+            }),
+            any::<u64>().prop_map(|upto| Record::Synced { upto }),
+        ]
+    }
+
+    fn decode(code: u8, body: &[u8]) -> Result<Option<Record>> {
+        Record::decode(code, &mut Reader::new(body, "a record"))
+    }
+
+    #[test]
+    fn codes_of_later_releases_are_unknown() {
+        for code in [0, 3, 7, 9, 255] {
+            assert_eq!(decode(code, &[0; 64]), Ok(None));
+        }
+    }
+
+    fn body(record: &Record) -> Vec<u8> {
+        let mut body = Vec::new();
+        record.encode_into(&mut body);
+        body
+    }
+
+    fn deletion(runs: Vec<(u64, u64)>) -> DeleteRows {
+        DeleteRows {
+            name: ArrayName::new("a").unwrap(),
+            generation: 1,
+            runs,
+        }
+    }
+
+    #[test]
+    fn runs_must_ascend_without_touching_twice() {
+        for runs in [
+            vec![(4, 0)],
+            vec![(4, 2), (5, 1)],
+            vec![(4, 1), (0, 1)],
+            vec![(u64::MAX, 1)],
+        ] {
+            let body = body(&Record::DeleteRows(deletion(runs.clone())));
+            let error = decode(DELETE_ROWS, &body).unwrap_err().to_string();
+            let (start, len) = runs[runs.len() - 1];
+            assert!(
+                error.contains(&format!("{len} rows from row {start}")),
+                "{error}"
+            );
+        }
+        let good = Record::DeleteRows(deletion(vec![(0, 4), (4, 2), (u64::MAX - 1, 1)]));
+        assert_eq!(decode(DELETE_ROWS, &body(&good)), Ok(Some(good)));
+    }
+
+    #[test]
+    fn hostile_counts_are_refused_before_memory_is_taken() {
+        let mut runs = body(&Record::DeleteRows(deletion(vec![(0, 1)])));
+        runs[11..15].copy_from_slice(&[0xff; 4]);
+        let error = decode(DELETE_ROWS, &runs).unwrap_err().to_string();
+        assert!(
+            error.contains("4294967295 runs of rows announced"),
+            "{error}"
+        );
+        assert!(decode(DROP, &[0xff, 0xff, b'a']).is_err());
+    }
+
+    #[test]
+    fn every_field_of_a_put_is_checked() {
+        let put = Put {
+            name: ArrayName::new("a").unwrap(),
+            meta: ArrayMeta::new(DType::Int8, &[3]).unwrap(),
+            generation: 1,
+            modified_us: 2,
+            content: Content::Zeros,
+            keep_deletions: false,
+        };
+        let body = body(&Record::Put(put));
+        let refusal = |at: usize, byte: u8| {
+            let mut body = body.clone();
+            body[at] = byte;
+            decode(PUT, &body).unwrap_err().to_string()
+        };
+        assert!(refusal(2, 0).contains("NUL"));
+        assert!(refusal(19, 2).contains("content kind 2"));
+        assert!(refusal(20, 1).contains("content kind 0"));
+        assert!(refusal(36, 2).contains("keep_deletions is 2"));
+        assert!(refusal(37, 14).contains("code 14"));
+        assert!(refusal(38, 65).contains("65 dimensions"));
+        assert!(refusal(46, 0xff).contains("takes more than"));
+    }
+
+    #[test]
+    fn an_append_must_end_somewhere() {
+        let append = Append {
+            name: ArrayName::new("a").unwrap(),
+            generation: 1,
+            start_row: u64::MAX,
+            rows: 1,
+            modified_us: 2,
+            hash: 3,
+        };
+        assert!(decode(APPEND, &body(&Record::Append(append))).is_err());
+    }
+
+    #[test]
+    fn a_long_deletion_is_split() {
+        let most = DeleteRows::MAX_RUNS as u64;
+        let all: Vec<_> = (0..2 * most + 3).map(|i| (2 * i, 1)).collect();
+        let parts: Vec<_> = deletion(all.clone())
+            .split()
+            .map(|part| part.runs)
+            .collect();
+        let lens: Vec<_> = parts.iter().map(Vec::len).collect();
+        assert_eq!(lens, [DeleteRows::MAX_RUNS, DeleteRows::MAX_RUNS, 3]);
+        assert_eq!(parts.concat(), all);
+        assert_eq!(deletion(vec![]).split().count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_and_truncation_is_found(record in any_record()) {
+            let body = body(&record);
+            for len in 0..body.len() {
+                prop_assert!(decode(record.code(), &body[..len]).is_err(), "{} bytes", len);
+            }
+            let mut reader = Reader::new(&body, "a record");
+            prop_assert_eq!(Record::decode(record.code(), &mut reader), Ok(Some(record)));
+            prop_assert_eq!(reader.remaining(), 0);
+        }
+
+        #[test]
+        fn no_bytes_panic(code in 0..10_u8, body in prop::collection::vec(any::<u8>(), 0..128)) {
+            let _ = decode(code, &body);
+        }
+    }
+}
