@@ -19,6 +19,8 @@ export NUMPACK_042_PYTHON := $(OLD)/bin/python
 # Small enough for the dev profile; everything above them links DataFusion and is built once, in release.
 DEV := -p numpack-format -p numpack-kernels -p numpack-engine -p numpack-arrow
 RELEASE := --release -p numpack-datafusion -p numpack -p numpack-cli -p numpack-tests
+# criterion turns on a feature of serde that would build DataFusion a second time.
+NO_BENCHES := --exclude numpack-benches
 WHEEL_SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(shell find crates python -type f \
 	\( -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' -o -name 'py.typed' \))
 
@@ -57,8 +59,9 @@ check: check-rust check-python check-text ## formatting, lints, documentation, s
 
 check-rust: .venv/rust.stamp
 	cargo fmt --all --check
-	cargo clippy --locked --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps
+	cargo clippy --locked --release --workspace $(NO_BENCHES) --all-targets -- -D warnings
+	cargo clippy --locked --release -p numpack-benches --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace $(NO_BENCHES) --no-deps
 
 check-python: .venv/wheel.stamp .venv/tests.stamp
 	$(BIN)/ruff check
@@ -76,7 +79,7 @@ bench: .venv/wheel.stamp .venv/bench.stamp $(OLD)/ready.stamp ## measure against
 	$(BIN)/python benches/python/run.py
 
 doc: .venv/rust.stamp ## Rust API documentation
-	cargo doc --locked --release --workspace --no-deps
+	cargo doc --locked --release --workspace $(NO_BENCHES) --no-deps
 	@echo "$(CARGO_TARGET_DIR)/doc/numpack/index.html"
 
 clean: ## remove what this checkout made; the shared build in the cache stays

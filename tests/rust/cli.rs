@@ -1,7 +1,8 @@
 //! The command line, called as a library and as the binary's `main` calls it: what it prints, where,
-//! and with which exit code. Times and hashes differ from run to run and are masked.
+//! and with which exit code. What differs from run to run is masked.
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use numpack::{ArrayMeta, DType, Options, Selection, Shape, Store};
 use numpack_cli::{EXIT_ERROR, EXIT_OK, EXIT_USAGE, Style};
@@ -81,7 +82,7 @@ fn sample() -> (TempDir, Store) {
     (dir, store)
 }
 
-/// `text` with times and 32-digit hashes masked.
+/// `text` with times, hashes and generations masked.
 fn masked(text: &str) -> String {
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -89,8 +90,10 @@ fn masked(text: &str) -> String {
         while let Some(at) = find_time(&line) {
             line.replace_range(at..at + 19, "TIME");
         }
-        while let Some(at) = find_hash(&line) {
-            line.replace_range(at..at + 32, "HASH");
+        for (digits, name) in [(32, "HASH"), (16, "GEN")] {
+            while let Some(at) = find_digits(&line, digits) {
+                line.replace_range(at..at + digits, name);
+            }
         }
         lines.push(line);
     }
@@ -111,29 +114,22 @@ fn find_time(line: &str) -> Option<usize> {
     line.as_bytes().windows(19).position(fits)
 }
 
-/// Where 32 hexadecimal digits stand.
-fn find_hash(line: &str) -> Option<usize> {
-    line.as_bytes()
-        .windows(32)
-        .position(|window| window.iter().all(u8::is_ascii_hexdigit))
+/// Where so many hexadecimal digits stand.
+fn find_digits(line: &str, count: usize) -> Option<usize> {
+    line.as_bytes().windows(count).position(|window| window.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// Every file of a directory with its bytes.
-fn bytes(dir: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut all: Vec<_> = numpack_tests::files(dir, "")
-        .unwrap()
-        .into_iter()
-        .map(|path| (path.display().to_string(), fs::read(&path).unwrap()))
-        .collect();
-    all.extend(
-        fs::read_dir(dir.join(".npk"))
-            .into_iter()
-            .flatten()
-            .map(|entry| {
-                let path = entry.unwrap().path();
-                (path.display().to_string(), fs::read(&path).unwrap())
-            }),
-    );
+/// Every file of a store with its bytes.
+fn bytes(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for directory in [dir.to_path_buf(), dir.join(".npk")] {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                all.insert(path.clone(), fs::read(path).unwrap());
+            }
+        }
+    }
     all
 }
 
@@ -259,11 +255,11 @@ fn journal_shows_every_record_and_why_it_ends() {
         shown,
         [
             "LSN RECORD ARRAY DETAIL",
-            "1+ put emb float32 [3, 4] generation 1 hash HASH",
-            "2 put label int32 [3] generation 2 hash HASH",
-            "3+ append label rows 3..5 generation 2 hash HASH",
-            "4+ delete rows emb 1 rows in 1 runs: 1..2 generation 1",
-            "5 put naïve name bool [] generation 3 zeros",
+            "1+ put emb float32 [3, 4] generation GEN hash HASH",
+            "2 put label int32 [3] generation GEN hash HASH",
+            "3+ append label rows 3..5 generation GEN hash HASH",
+            "4+ delete rows emb 1 rows in 1 runs: 1..2 generation GEN",
+            "5 put naïve name bool [] generation GEN zeros",
         ]
     );
     assert!(

@@ -32,7 +32,7 @@ fn mentions_unsafe(line: &str) -> bool {
 
 #[test]
 fn unsafe_stands_only_in_the_listed_files() {
-    let sources = files(&root().join("crates"), ".rs").unwrap();
+    let sources = files("crates", "rs");
     assert!(
         sources.len() > 20,
         "only {} files were scanned",

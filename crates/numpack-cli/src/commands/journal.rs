@@ -141,7 +141,7 @@ fn describe(record: &Record) -> (&'static str, Option<String>, String) {
                 Content::Zeros => "zeros".to_owned(),
             };
             let detail = format!(
-                "{} {} generation {} {content}{}",
+                "{} {} generation {:016x} {content}{}",
                 put.meta.dtype.name(),
                 shape(put.meta.shape.dims()),
                 put.generation,
@@ -155,7 +155,7 @@ fn describe(record: &Record) -> (&'static str, Option<String>, String) {
         }
         Record::Append(append) => {
             let detail = format!(
-                "rows {}..{} generation {} hash {:032x}",
+                "rows {}..{} generation {:016x} hash {:032x}",
                 append.start_row,
                 append.start_row.saturating_add(append.rows),
                 append.generation,
@@ -166,7 +166,7 @@ fn describe(record: &Record) -> (&'static str, Option<String>, String) {
         Record::DeleteRows(delete) => {
             let rows: u64 = delete.runs.iter().map(|(_, length)| length).sum();
             let detail = format!(
-                "{rows} rows in {} runs: {} generation {}",
+                "{rows} rows in {} runs: {} generation {:016x}",
                 delete.runs.len(),
                 runs(&delete.runs),
                 delete.generation,
@@ -179,7 +179,7 @@ fn describe(record: &Record) -> (&'static str, Option<String>, String) {
             to,
             generation,
         } => {
-            let detail = format!("to {to} generation {generation}");
+            let detail = format!("to {to} generation {generation:016x}");
             ("rename", Some(from.to_string()), detail)
         }
         Record::Synced { upto } => ("synced", None, format!("up to lsn {upto}")),
