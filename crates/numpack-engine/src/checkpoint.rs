@@ -1,0 +1,300 @@
+//! The checkpoint: moves everything that the journal says into the files that 0.4.2 knows, and
+//! begins the journal anew. Order of steps and reasons: docs/durability.md.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use numpack_format::journal::Header;
+use numpack_format::{
+    ArrayName, Metadata, MetadataEntry, Storage, Trailer, TrailerEntry, store_files,
+};
+
+use crate::error::{Error, Result};
+use crate::fs::{Lock, Open, Stat, write_all_at};
+use crate::journal::Cursor;
+use crate::options::Durability;
+use crate::paths;
+use crate::recovery::boot_hash;
+use crate::staging::random;
+use crate::state::{ArrayState, Location, State};
+use crate::writer::WriteGuard;
+
+impl WriteGuard<'_> {
+    /// Whether a checkpoint would change anything that another program reads.
+    pub(crate) fn has_pending(&self) -> bool {
+        let seen = self.shared.seen.lock();
+        !seen.touched.names.is_empty() || seen.recovery_due
+    }
+
+    /// Writes a checkpoint.
+    pub(crate) fn checkpoint(&mut self, durability: Durability) -> Result<()> {
+        let flush = durability != Durability::None;
+        if flush {
+            self.sync()?;
+        }
+        let mut state = self.shared.state.read().clone();
+        let mut renamed = false;
+        for array in state.arrays.values_mut() {
+            let array = Arc::make_mut(array);
+            if array.generation == 0 {
+                array.generation = random();
+            }
+            self.write_bitmap(array, flush)?;
+            renamed |= self.promote(array)?;
+        }
+        if renamed && flush {
+            self.sync_dir("")?;
+            self.sync_dir(paths::PRIVATE_DIR)?;
+        }
+        let stats = self.settle_lengths(&state, flush)?;
+        let header = self.next_header(state.lsn)?;
+        self.write_metadata(&state, &stats, &header, flush)?;
+        self.remove_replaced(&state)?;
+        self.begin_epoch(state, header, flush)
+    }
+
+    fn sync_dir(&self, sub: &str) -> Result<()> {
+        self.shared.dir.sync(sub).map_err(|source| self.io("flush", sub, source))
+    }
+
+    fn write_bitmap(&self, array: &mut ArrayState, flush: bool) -> Result<()> {
+        if !std::mem::take(&mut array.bitmap_due) {
+            return Ok(());
+        }
+        let Some(deletions) = array.deletions.as_ref().filter(|d| d.deleted() > 0) else {
+            array.deletions = None;
+            return Ok(());
+        };
+        let name = array.name.bitmap_file();
+        self.replace_file(paths::BITMAP_NEXT, &name, &deletions.to_file().encode(), flush)
+    }
+
+    /// Gives a generation the array's own name.
+    fn promote(&self, array: &mut ArrayState) -> Result<bool> {
+        if !matches!(array.location, Location::Generation) {
+            return Ok(false);
+        }
+        let from = paths::generation(array.generation);
+        let own = array.name.data_file();
+        match self.shared.dir.rename(&from, &own) {
+            Ok(()) => {
+                // Two names of one inode, left by a rename of the array, are left alone by rename.
+                ignore_missing(self.shared.dir.unlink(&from)).map_err(|e| self.io("remove", &from, e))?;
+            }
+            // An earlier checkpoint was interrupted after this step.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.shared.dir.stat(&own).map_err(|source| self.io("find", &own, source))?;
+            }
+            Err(source) => return Err(self.io("rename", &from, source)),
+        }
+        array.location = Location::Own;
+        array.put_lsn = 0;
+        Ok(true)
+    }
+
+    /// Cuts off what killed or failed appends left behind the committed rows: 0.4.2 appends at the
+    /// end of the file wherever that is. Gives what is known of each file afterwards.
+    fn settle_lengths(&self, state: &State, flush: bool) -> Result<Vec<Stat>> {
+        let absent = Stat { len: 0, ino: 0, mtime_ns: 0, links: 0, is_file: false };
+        let mut stats = Vec::with_capacity(state.arrays.len());
+        for array in state.arrays.values() {
+            let name = match array.location {
+                Location::Segments(_) => array.name.segments_file(),
+                Location::Own | Location::Generation => array.name.data_file(),
+            };
+            // A lost file is reported to whoever reads the array; it must not keep others from closing.
+            let mut stat = self.shared.dir.stat(&name).unwrap_or(absent);
+            let committed = array.meta.byte_len();
+            if stat.len > committed && !matches!(array.location, Location::Segments(_)) {
+                let cut = || {
+                    let file = self.shared.dir.open(&name, Open::Write)?;
+                    file.set_len(committed)?;
+                    if flush {
+                        file.sync_data()?;
+                    }
+                    file.stat()
+                };
+                stat = cut().map_err(|source| self.io("truncate", &name, source))?;
+            }
+            stats.push(stat);
+        }
+        Ok(stats)
+    }
+
+    fn next_header(&self, lsn: u64) -> Result<Header> {
+        let seen = self.shared.seen.lock();
+        let store_id = match &seen.header {
+            Some(header) => header.store_id,
+            None => {
+                let mut id = [0; 16];
+                let (a, b) = id.split_at_mut(8);
+                a.copy_from_slice(&random().to_le_bytes());
+                b.copy_from_slice(&random().to_le_bytes());
+                id
+            }
+        };
+        let epoch = seen.header.as_ref().map_or(Some(0), |header| header.epoch.checked_add(1));
+        let epoch = epoch.ok_or_else(|| Error::Corrupt {
+            path: self.shared.path.clone(),
+            reason: "the journal's epoch is at its end".to_owned(),
+        })?;
+        Ok(Header {
+            store_id,
+            nonce: random(),
+            epoch,
+            base_lsn: lsn,
+            meta_lsn: lsn,
+            boot_hash: boot_hash(),
+        })
+    }
+
+    fn write_metadata(
+        &self,
+        state: &State,
+        stats: &[Stat],
+        header: &Header,
+        flush: bool,
+    ) -> Result<()> {
+        let arrays = state.arrays.values().map(|array| MetadataEntry {
+            name: array.name.clone(),
+            meta: array.meta.clone(),
+            storage: match array.location {
+                Location::Segments(_) => Storage::Segmented,
+                Location::Own | Location::Generation => Storage::Single,
+            },
+            modified_us: array.modified_us,
+        });
+        let entries = state.arrays.values().zip(stats).map(|(array, stat)| TrailerEntry {
+            name_hash: array.name.hash64(),
+            generation: array.generation,
+            rows: array.physical_rows(),
+            data_len: stat.len,
+            data_ino: stat.ino,
+            data_mtime_ns: stat.mtime_ns,
+            deleted: array.deleted(),
+            sums_hash: 0,
+        });
+        let trailer = Trailer {
+            store_id: header.store_id,
+            checkpoint_lsn: state.lsn,
+            epoch: header.epoch,
+            entries: entries.collect(),
+        };
+        let metadata = Metadata { arrays: arrays.collect(), trailer: Some(trailer) };
+        self.replace_file(paths::METADATA_NEXT, paths::METADATA, &metadata.encode(), flush)?;
+        if flush { self.sync_dir("") } else { Ok(()) }
+    }
+
+    /// Writes `bytes` to the file `next` and gives it the name `name`, which the world sees change at
+    /// once.
+    fn replace_file(&self, next: &str, name: &str, bytes: &[u8], flush: bool) -> Result<()> {
+        let dir = &self.shared.dir;
+        ignore_missing(dir.unlink(next)).map_err(|source| self.io("remove", next, source))?;
+        let write = || {
+            let file = dir.open(next, Open::CreateNew)?;
+            write_all_at(&*file, bytes, 0)?;
+            if flush { file.sync_data() } else { Ok(()) }
+        };
+        write().map_err(|source| self.io("write", next, source))?;
+        dir.rename(next, name).map_err(|source| self.io("replace", name, source))
+    }
+
+    /// Removes the files of arrays that are gone, and bitmaps and segments that no longer hold.
+    fn remove_replaced(&self, state: &State) -> Result<()> {
+        let names: Vec<ArrayName> = self.shared.seen.lock().touched.names.iter().cloned().collect();
+        for name in names {
+            let array = state.get(name.as_str());
+            if array.is_none() {
+                self.remove(&name.data_file())?;
+            }
+            if array.is_none_or(|array| array.deletions.is_none()) {
+                self.remove(&name.bitmap_file())?;
+            }
+            if array.is_none_or(|array| !matches!(array.location, Location::Segments(_))) {
+                self.remove_segments(&name)?;
+            }
+        }
+        self.remove_orphans(state)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        ignore_missing(self.shared.dir.unlink(name)).map_err(|source| self.io("remove", name, source))
+    }
+
+    fn remove_segments(&self, name: &ArrayName) -> Result<()> {
+        self.remove(&name.segments_file())?;
+        let segments = name.segments_dir();
+        let Ok(files) = self.shared.dir.list(&segments) else { return Ok(()) };
+        for file in files {
+            self.remove(&format!("{segments}/{file}"))?;
+        }
+        self.remove(&segments)
+    }
+
+    /// Removes generations that no array has: of killed writers, or superseded. One that is being
+    /// written is locked by its writer.
+    fn remove_orphans(&self, state: &State) -> Result<()> {
+        let dir = &self.shared.dir;
+        let used: HashSet<u64> = state.arrays.values().map(|array| array.generation).collect();
+        let names = dir
+            .list(paths::PRIVATE_DIR)
+            .map_err(|source| self.io("list", paths::PRIVATE_DIR, source))?;
+        for name in names {
+            let Some(generation) = store_files::parse_generation_file(&name) else { continue };
+            // A used generation that still has a private name is another link to an own file.
+            let path = paths::generation(generation);
+            if used.contains(&generation) {
+                continue;
+            }
+            let Ok(file) = dir.open(&path, Open::Write) else { continue };
+            if file.try_lock(Lock::Exclusive).unwrap_or(false) {
+                self.remove(&path)?;
+                continue;
+            }
+            // Locked: by its writer while it is written, or by views of a superseded generation,
+            // which keep the inode and do not need the name.
+            if self.writer.superseded.iter().any(|(old, _)| *old == generation) {
+                self.remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_epoch(&mut self, state: State, header: Header, flush: bool) -> Result<()> {
+        let journal = self.journal()?;
+        let shared = self.shared;
+        let mut seen = shared.seen.lock();
+        let made = seen.header.is_none();
+        let slot = Header::slot_offset(header.epoch);
+        write_all_at(&*journal, &header.encode(), slot)
+            .map_err(|source| self.io("write", paths::JOURNAL, source))?;
+        if made && flush {
+            journal.sync_data().map_err(|source| self.io("flush", paths::JOURNAL, source))?;
+            self.sync_dir(paths::PRIVATE_DIR)?;
+            self.sync_dir("")?;
+        }
+        let cursor = Cursor::start(&header);
+        seen.header = Some(header);
+        self.hint(&mut seen, &*journal, &cursor)?;
+        seen.checkpoint_lsn = state.lsn;
+        seen.cursor = Some(cursor);
+        seen.trailer = true;
+        seen.touched = crate::load::Touched::default();
+        seen.recovery_due = false;
+        seen.metadata = shared.dir.stat(paths::METADATA).ok();
+        shared.set_journal(Arc::clone(&journal));
+        *shared.state.write() = state;
+        shared.publish(&seen);
+        drop(seen);
+        self.writer.superseded.clear();
+        Ok(())
+    }
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

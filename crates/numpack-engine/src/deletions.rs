@@ -1,0 +1,271 @@
+//! Which rows of an array are live, as a bitmap in shared pieces: a copy that differs in few rows
+//! shares all other pieces with its original, and each piece knows how many of its rows live.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use numpack_format::BitmapFile;
+
+/// Words in a piece; 4 KiB of bitmap, 32,768 rows.
+const WORDS: usize = 512;
+const ROWS: u64 = WORDS as u64 * 64;
+
+#[derive(Clone, Debug)]
+struct Piece {
+    words: [u64; WORDS],
+    live: u64,
+}
+
+/// A set of live rows among `rows` physical rows, with at least one row deleted at some time.
+#[derive(Clone, Debug)]
+pub(crate) struct Deletions {
+    rows: u64,
+    live: u64,
+    pieces: Vec<Arc<Piece>>,
+    /// Live rows before each piece, filled when first asked for.
+    before: OnceLock<Vec<u64>>,
+}
+
+/// `len` neighbouring physical rows from `start` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// First physical row.
+    pub start: u64,
+    /// Number of rows.
+    pub len: u64,
+}
+
+impl Run {
+    /// The rows as a range.
+    pub fn range(self) -> Range<u64> {
+        self.start..self.start + self.len
+    }
+}
+
+impl Deletions {
+    /// All of `rows` rows live.
+    pub(crate) fn none(rows: u64) -> Self {
+        let mut all = Self { rows: 0, live: 0, pieces: Vec::new(), before: OnceLock::new() };
+        all.extend(rows);
+        all
+    }
+
+    /// What a bitmap file says.
+    pub(crate) fn from_file(file: &BitmapFile) -> Self {
+        let pieces: Vec<_> = file
+            .words
+            .chunks(WORDS)
+            .map(|chunk| {
+                let mut words = [0; WORDS];
+                words[..chunk.len()].copy_from_slice(chunk);
+                Arc::new(Piece { words, live: count(&words) })
+            })
+            .collect();
+        let live = pieces.iter().map(|piece| piece.live).sum();
+        Self { rows: file.rows, live, pieces, before: OnceLock::new() }
+    }
+
+    /// The same for a bitmap file.
+    pub(crate) fn to_file(&self) -> BitmapFile {
+        let mut words: Vec<u64> = self.pieces.iter().flat_map(|piece| piece.words).collect();
+        words.truncate(usize::try_from(self.rows.div_ceil(64)).unwrap_or(usize::MAX));
+        BitmapFile { rows: self.rows, words }
+    }
+
+    /// Physical rows.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Live rows.
+    pub(crate) fn live(&self) -> u64 {
+        self.live
+    }
+
+    /// Deleted rows.
+    pub(crate) fn deleted(&self) -> u64 {
+        self.rows - self.live
+    }
+
+    /// Adds `rows` live rows at the end.
+    pub(crate) fn extend(&mut self, rows: u64) {
+        let end = self.rows + rows;
+        let pieces = usize::try_from(end.div_ceil(ROWS)).unwrap_or(usize::MAX);
+        let empty = Arc::new(Piece { words: [0; WORDS], live: 0 });
+        self.pieces.resize_with(pieces, || Arc::clone(&empty));
+        self.change(self.rows..end, true);
+        self.rows = end;
+    }
+
+    /// Deletes the rows of `run`; deleted ones stay deleted. Rows past the end are ignored.
+    pub(crate) fn delete(&mut self, run: Run) {
+        let end = (run.start + run.len).min(self.rows);
+        self.change(run.start.min(end)..end, false);
+    }
+
+    fn change(&mut self, rows: Range<u64>, alive: bool) {
+        let mut row = rows.start;
+        while row < rows.end {
+            let (index, in_piece) = locate(row);
+            let end = rows.end.min(row - in_piece + ROWS);
+            let piece = Arc::make_mut(&mut self.pieces[index]);
+            set(&mut piece.words, in_piece..in_piece + (end - row), alive);
+            let live = count(&piece.words);
+            self.live = self.live - piece.live + live;
+            piece.live = live;
+            row = end;
+        }
+        self.before = OnceLock::new();
+    }
+
+    fn before(&self) -> &[u64] {
+        self.before.get_or_init(|| {
+            let counts = self.pieces.iter().map(|piece| piece.live);
+            counts
+                .scan(0, |total, live| {
+                    let before = *total;
+                    *total += live;
+                    Some(before)
+                })
+                .collect()
+        })
+    }
+
+    /// The physical row of live row number `logical`, which is below [`Self::live`].
+    pub(crate) fn physical(&self, logical: u64) -> u64 {
+        let before = self.before();
+        let index = before.partition_point(|&b| b <= logical).saturating_sub(1);
+        let mut left = logical - before.get(index).copied().unwrap_or(0);
+        let Some(piece) = self.pieces.get(index) else { return self.rows };
+        for (number, &word) in (0_u64..).zip(&piece.words) {
+            let ones = u64::from(word.count_ones());
+            if left < ones {
+                return index as u64 * ROWS + number * 64 + nth_one(word, left);
+            }
+            left -= ones;
+        }
+        self.rows
+    }
+
+    /// The live rows as runs, ascending.
+    pub(crate) fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut push = |start: u64, len: u64| match runs.last_mut() {
+            Some(last) if last.start + last.len == start => last.len += len,
+            _ => runs.push(Run { start, len }),
+        };
+        for (first, piece) in (0..).step_by(WORDS * 64).zip(&self.pieces) {
+            if piece.live == ROWS {
+                push(first, ROWS);
+                continue;
+            }
+            for (number, &word) in (0_u64..).zip(&piece.words) {
+                let start = first + number * 64;
+                if word == u64::MAX {
+                    push(start, 64);
+                    continue;
+                }
+                let mut rest = word;
+                while rest != 0 {
+                    let low = rest.trailing_zeros();
+                    let ones = (rest >> low).trailing_ones();
+                    push(start + u64::from(low), u64::from(ones));
+                    rest &= u64::MAX.checked_shl(low + ones).unwrap_or(0);
+                }
+            }
+        }
+        runs
+    }
+}
+
+fn locate(row: u64) -> (usize, u64) {
+    (usize::try_from(row / ROWS).unwrap_or(usize::MAX), row % ROWS)
+}
+
+fn count(words: &[u64; WORDS]) -> u64 {
+    words.iter().map(|word| u64::from(word.count_ones())).sum()
+}
+
+fn set(words: &mut [u64; WORDS], rows: Range<u64>, alive: bool) {
+    let mut row = rows.start;
+    while row < rows.end {
+        let bit = row % 64;
+        let n = (64 - bit).min(rows.end - row);
+        let mask = (u64::MAX >> (64 - n)) << bit;
+        if let Some(word) = usize::try_from(row / 64).ok().and_then(|i| words.get_mut(i)) {
+            if alive { *word |= mask } else { *word &= !mask }
+        }
+        row += n;
+    }
+}
+
+/// The position of the one bit of `word` that has `n` one bits below it.
+fn nth_one(word: u64, n: u64) -> u64 {
+    let mut rest = word;
+    for _ in 0..n {
+        rest &= rest - 1;
+    }
+    u64::from(rest.trailing_zeros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Extend(u64),
+        Delete(u64, u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let extend = prop_oneof![0_u64..200, 32_700_u64..32_800];
+        let step = prop_oneof![
+            extend.prop_map(Step::Extend),
+            (0_u64..70_000, 0_u64..40_000).prop_map(|(s, n)| Step::Delete(s, n)),
+            (0_u64..200, 0_u64..3).prop_map(|(s, n)| Step::Delete(s, n)),
+        ];
+        proptest::collection::vec(step, 1..12)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn equals_a_vec_of_bools(first in 0_u64..70_000, steps in steps()) {
+            let mut model = vec![true; first as usize];
+            let mut deletions = Deletions::none(first);
+            for step in steps {
+                let before = deletions.clone();
+                let kept = before.to_file();
+                match step {
+                    Step::Extend(n) => {
+                        model.resize(model.len() + n as usize, true);
+                        deletions.extend(n);
+                    }
+                    Step::Delete(start, len) => {
+                        for row in model.iter_mut().skip(start as usize).take(len as usize) {
+                            *row = false;
+                        }
+                        deletions.delete(Run { start, len });
+                    }
+                }
+                prop_assert_eq!(before.to_file().words, kept.words, "a clone changed");
+            }
+            let live: Vec<u64> = (0..).zip(&model).filter(|(_, on)| **on).map(|(i, _)| i).collect();
+            prop_assert_eq!(deletions.rows(), model.len() as u64);
+            prop_assert_eq!(deletions.live(), live.len() as u64);
+            prop_assert_eq!(deletions.deleted(), (model.len() - live.len()) as u64);
+            let from_runs: Vec<u64> = deletions.runs().iter().flat_map(|run| run.range()).collect();
+            prop_assert_eq!(&from_runs, &live);
+            let runs = deletions.runs();
+            prop_assert!(runs.windows(2).all(|w| w[0].start + w[0].len < w[1].start), "runs touch");
+            for (logical, &physical) in live.iter().enumerate().step_by(97) {
+                prop_assert_eq!(deletions.physical(logical as u64), physical);
+            }
+            let again = Deletions::from_file(&deletions.to_file());
+            prop_assert_eq!(again.runs(), deletions.runs());
+            prop_assert_eq!(again.live(), deletions.live());
+        }
+    }
+}

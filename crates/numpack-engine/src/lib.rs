@@ -1,0 +1,68 @@
+//! The storage engine: stores, snapshots, selections and transactions.
+//!
+//! A store is a directory of arrays. Reading goes through a [`Snapshot`], which never changes;
+//! every change is a [`Transaction`], which appears as a whole or not at all, in this process and in
+//! all others. The protocol that makes it so is written down in `docs/durability.md`, why the views
+//! are sound in `docs/zero-copy.md`.
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! use numpack_engine::{Options, Selection, Store};
+//! use numpack_format::{ArrayMeta, DType};
+//!
+//! let store = Store::open(&dir.path().join("train.npk"), &Options::default())?;
+//! let meta = ArrayMeta::new(DType::UInt8, &[4])?;
+//! let mut save = store.begin()?;
+//! save.put("label", &meta, &mut &[0, 1, 2, 3][..])?;
+//! save.commit()?;
+//!
+//! let before = store.array("label")?;
+//! let one = ArrayMeta::new(DType::UInt8, &[1])?;
+//! let mut replace = store.begin()?;
+//! replace.replace("label", Selection::Row(0), &one, &[9])?;
+//! replace.commit()?;
+//! assert_eq!(&*before.contiguous()?, [0, 1, 2, 3]);
+//! assert_eq!(&*store.array("label")?.contiguous()?, [9, 1, 2, 3]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod checkpoint;
+mod commit;
+mod deletions;
+mod dump;
+mod error;
+mod fork;
+pub mod fs;
+mod journal;
+mod load;
+mod mapping;
+mod memory;
+mod options;
+mod paths;
+mod pin;
+mod recovery;
+mod registry;
+mod rewrite;
+mod selection;
+mod shared;
+mod snapshot;
+mod staging;
+mod state;
+mod store;
+mod transaction;
+mod writer;
+
+pub use deletions::Run;
+pub use dump::{JournalDump, dump_journal};
+pub use error::{Error, Result};
+pub use fork::generation as fork_generation;
+pub use mapping::{Mapping, PrivateMapping};
+pub use memory::OwnedBuffer;
+pub use options::{Durability, Interrupt, Mode, Options};
+pub use selection::{RowSet, Selection};
+pub use snapshot::{ArraySnapshot, PrivateMap, Snapshot, View};
+pub use staging::RowSource;
+pub use store::{ArrayInfo, Store};
+pub use transaction::Transaction;
+
+const _: () = assert!(size_of::<usize>() == 8, "arrays are mapped whole: 64-bit only");

@@ -1,0 +1,296 @@
+//! What a store's files say: metadata and bitmaps of the last checkpoint, and the journal on top.
+//!
+//! Loading takes no lock and writes nothing. A checkpoint of another process may run meanwhile, so
+//! everything read is checked against the journal's header read before and after, and read again
+//! when that moved.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use numpack_format::journal::{EndReason, Frame, Header, Record};
+use numpack_format::{ArrayName, BitmapFile, Metadata, SegmentManifest, Storage, Trailer};
+
+use crate::deletions::Deletions;
+use crate::error::{Error, Result};
+use crate::fs::{Dir, File, Open, Stat, read_exact_at};
+use crate::journal::{Cursor, Probe, ProbeError, walk};
+use crate::paths;
+use crate::recovery;
+use crate::state::{ArrayState, Location, State};
+
+/// A store as read from its files.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) state: State,
+    pub(crate) journal: Option<Arc<dyn File>>,
+    pub(crate) header: Option<Header>,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) hint_seq: u64,
+    /// The metadata file, as it was when it was read.
+    pub(crate) metadata: Option<Stat>,
+    /// Whether the metadata carries our trailer: nobody else has written it since.
+    pub(crate) trailer: bool,
+    pub(crate) checkpoint_lsn: u64,
+    pub(crate) touched: Touched,
+    /// Records wait on top of metadata that another program rewrote.
+    pub(crate) foreign: bool,
+    /// The machine was restarted, or a flush failed, since the journal was begun: the next writer
+    /// makes a checkpoint first.
+    pub(crate) recovery_due: bool,
+}
+
+/// What the records of this epoch touched; a checkpoint cleans up after them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Touched {
+    /// Every array that a record names.
+    pub(crate) names: std::collections::BTreeSet<ArrayName>,
+    /// Files that hold payload which may not be on disk yet: array and generation, and the last
+    /// record that wrote to it.
+    pub(crate) unsynced: BTreeMap<(ArrayName, u64), u64>,
+}
+
+impl Touched {
+    pub(crate) fn note(&mut self, frame: &Frame) {
+        match &frame.record {
+            Record::Put(put) => {
+                self.names.insert(put.name.clone());
+                self.unsynced.insert((put.name.clone(), put.generation), frame.lsn);
+            }
+            Record::Append(append) => {
+                self.names.insert(append.name.clone());
+                self.unsynced.insert((append.name.clone(), append.generation), frame.lsn);
+            }
+            Record::DeleteRows(delete) => {
+                self.names.insert(delete.name.clone());
+            }
+            Record::Drop { name } => {
+                self.names.insert(name.clone());
+            }
+            Record::Rename { from, to, generation } => {
+                self.names.insert(from.clone());
+                self.names.insert(to.clone());
+                self.unsynced.insert((to.clone(), *generation), frame.lsn);
+            }
+            Record::Synced { upto } => self.unsynced.retain(|_, lsn| *lsn > *upto),
+            _ => {}
+        }
+    }
+}
+
+/// How often a load starts over when checkpoints keep overtaking it.
+const ATTEMPTS: usize = 100;
+
+/// Reads the store in `dir`.
+pub(crate) fn load(dir: &dyn Dir, path: &Path) -> Result<Loaded> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        match attempt(dir, path) {
+            Ok(Some(loaded)) => return Ok(loaded),
+            Ok(None) => last = None,
+            // A file may be between two checkpoints of another process; only what stays is an error.
+            Err(error) if error.is_missing_file() => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| corrupt(path, "the metadata is older than the journal says".to_owned())))
+}
+
+pub(crate) fn corrupt(path: &Path, reason: String) -> Error {
+    Error::Corrupt { path: path.to_path_buf(), reason }
+}
+
+pub(crate) fn probe(file: &dyn File, path: &Path) -> Result<Probe> {
+    Probe::read(file).map_err(|error| match error {
+        ProbeError::Io(source) => Error::io("read", path.join(paths::JOURNAL), source),
+        ProbeError::Format(error) => error.into(),
+        ProbeError::Damaged => corrupt(path, "both headers of .npk/journal are damaged".to_owned()),
+    })
+}
+
+fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
+    let journal = optional(dir.open(paths::JOURNAL, Open::Read), path, paths::JOURNAL)?;
+    let before = match &journal {
+        Some(file) => probe(&**file, path)?,
+        None => Probe::default(),
+    };
+    let Some((metadata, stat)) = read_metadata(dir, path)? else {
+        if before.header.is_some() {
+            return Err(corrupt(path, "metadata.npkm is missing beside a journal".to_owned()));
+        }
+        refuse_orphans(dir, path)?;
+        return Ok(Some(Loaded { journal, ..Loaded::default() }));
+    };
+    let state = base_state(dir, path, &metadata)?;
+    if let Some(file) = &journal {
+        if probe(&**file, path)?.header != before.header {
+            return Ok(None);
+        }
+    }
+    let mut loaded = Loaded {
+        state,
+        metadata: Some(stat),
+        trailer: metadata.trailer.is_some(),
+        hint_seq: before.hint.as_ref().map_or(0, |hint| hint.seq),
+        header: before.header.clone(),
+        journal,
+        ..Loaded::default()
+    };
+    let Some(header) = before.header else {
+        loaded.checkpoint_lsn = metadata.trailer.as_ref().map_or(0, |trailer| trailer.checkpoint_lsn);
+        loaded.state.lsn = loaded.checkpoint_lsn;
+        return Ok(Some(loaded));
+    };
+    loaded.checkpoint_lsn = match &metadata.trailer {
+        Some(trailer) if trailer.store_id != header.store_id => {
+            return Err(corrupt(path, "metadata.npkm and .npk/journal are of two stores".to_owned()));
+        }
+        Some(trailer) if trailer.checkpoint_lsn < header.meta_lsn => return Ok(None),
+        Some(trailer) => trailer.checkpoint_lsn,
+        None => header.base_lsn,
+    };
+    replay(&mut loaded, dir, path, &header)
+}
+
+/// Applies the journal; `None` when it was begun anew meanwhile.
+fn replay(loaded: &mut Loaded, dir: &dyn Dir, path: &Path, header: &Header) -> Result<Option<Loaded>> {
+    let Some(file) = loaded.journal.clone() else { return Ok(Some(std::mem::take(loaded))) };
+    let mut cursor = Cursor::start(header);
+    let mut frames: Vec<(u64, Frame)> = Vec::new();
+    let end = walk(&*file, &mut cursor, &mut |offset, frame| frames.push((offset, frame.clone())))
+        .map_err(|source| Error::io("read", path.join(paths::JOURNAL), source))?;
+    let after = probe(&*file, path)?;
+    if after.header.as_ref() != Some(header) {
+        return Ok(None);
+    }
+    refuse_unknown(&end, path)?;
+    let rebooted = header.boot_hash != recovery::boot_hash();
+    loaded.recovery_due = rebooted;
+    loaded.foreign = !loaded.trailer && frames.iter().any(|(_, frame)| frame.lsn > header.meta_lsn);
+    if loaded.foreign {
+        frames.clear();
+    }
+    if rebooted {
+        let synced = cursor.synced.max(loaded.checkpoint_lsn);
+        let keep = recovery::longest_prefix(dir, &loaded.state, &frames, synced);
+        frames.truncate(keep);
+        cursor = frames.iter().fold(Cursor::start(header), |at, (_, frame)| {
+            at.encode(std::slice::from_ref(frame)).1
+        });
+    }
+    loaded.state.lsn = loaded.checkpoint_lsn;
+    for (offset, frame) in &frames {
+        loaded.touched.note(frame);
+        if frame.lsn > loaded.checkpoint_lsn {
+            loaded.state.apply(frame).map_err(|reason| {
+                corrupt(path, format!("record {} at byte {offset} of .npk/journal: {reason}", frame.lsn))
+            })?;
+        }
+    }
+    loaded.state.lsn = loaded.state.lsn.max(cursor.lsn);
+    loaded.hint_seq = after.hint.map_or(0, |hint| hint.seq);
+    loaded.cursor = Some(cursor);
+    Ok(Some(std::mem::take(loaded)))
+}
+
+/// Refuses a journal that goes on with a committed record which this release cannot apply.
+pub(crate) fn refuse_unknown(end: &EndReason, path: &Path) -> Result<()> {
+    if end.is_committed() {
+        return Err(corrupt(path, format!(".npk/journal holds {end}")));
+    }
+    Ok(())
+}
+
+fn optional<T>(result: io::Result<T>, path: &Path, name: &str) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("open", path.join(name), error)),
+    }
+}
+
+fn read_file(dir: &dyn Dir, path: &Path, name: &str) -> Result<Option<(Vec<u8>, Stat)>> {
+    let Some(file) = optional(dir.open(name, Open::Read), path, name)? else { return Ok(None) };
+    let read = || {
+        let stat = file.stat()?;
+        let len = usize::try_from(stat.len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        if len > numpack_format::MAX_METADATA_LEN {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut bytes = vec![0; len];
+        read_exact_at(&*file, &mut bytes, 0)?;
+        Ok((bytes, stat))
+    };
+    read().map(Some).map_err(|source| Error::io("read", path.join(name), source))
+}
+
+fn read_metadata(dir: &dyn Dir, path: &Path) -> Result<Option<(Metadata, Stat)>> {
+    let Some((bytes, stat)) = read_file(dir, path, paths::METADATA)? else { return Ok(None) };
+    let metadata =
+        Metadata::decode(&bytes).map_err(|error| corrupt(path, format!("metadata.npkm: {error}")))?;
+    Ok(Some((metadata, stat)))
+}
+
+/// A directory that holds data of arrays and no metadata is a damaged store, not an empty one.
+fn refuse_orphans(dir: &dyn Dir, path: &Path) -> Result<()> {
+    let names = dir.list("").map_err(|source| Error::io("list", path, source))?;
+    match names.iter().find(|name| numpack_format::store_files::is_data_file(name)) {
+        Some(name) => Err(corrupt(path, format!("\"{name}\" is there and metadata.npkm is not"))),
+        None => Ok(()),
+    }
+}
+
+fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> {
+    let mut state = State::default();
+    for (index, entry) in metadata.arrays.iter().enumerate() {
+        let known = metadata.trailer.as_ref().and_then(|trailer: &Trailer| trailer.entries.get(index));
+        let location = match entry.storage {
+            Storage::Single => Location::Own,
+            Storage::Segmented => {
+                let name = entry.name.segments_file();
+                let (bytes, _) = read_file(dir, path, &name)?
+                    .ok_or_else(|| corrupt(path, format!("\"{name}\" is missing")))?;
+                let manifest = SegmentManifest::decode(&bytes, &entry.name, &entry.meta)
+                    .map_err(|error| corrupt(path, format!("{name}: {error}")))?;
+                Location::Segments(Arc::new(manifest))
+            }
+        };
+        let deletions = match known {
+            Some(known) if known.deleted == 0 => None,
+            _ => read_bitmap(dir, path, &entry.name, entry.meta.shape.rows(), known.is_some())?,
+        };
+        let array = ArrayState {
+            name: entry.name.clone(),
+            meta: entry.meta.clone(),
+            generation: known.map_or(0, |known| known.generation),
+            location,
+            deletions,
+            bitmap_due: false,
+            modified_us: entry.modified_us,
+            put_lsn: 0,
+        };
+        state.arrays.insert(entry.name.clone(), Arc::new(array));
+    }
+    Ok(state)
+}
+
+fn read_bitmap(
+    dir: &dyn Dir,
+    path: &Path,
+    name: &ArrayName,
+    rows: u64,
+    must_exist: bool,
+) -> Result<Option<Arc<Deletions>>> {
+    let file = name.bitmap_file();
+    let Some((bytes, _)) = read_file(dir, path, &file)? else {
+        if must_exist {
+            return Err(Error::io("open", path.join(file), io::ErrorKind::NotFound.into()));
+        }
+        return Ok(None);
+    };
+    let bitmap = BitmapFile::decode(&bytes, rows)
+        .map_err(|error| corrupt(path, format!("{file}: {error}")))?;
+    let deletions = Deletions::from_file(&bitmap);
+    Ok((deletions.deleted() > 0).then(|| Arc::new(deletions)))
+}

@@ -1,0 +1,153 @@
+//! New generations of arrays: written under a name of their own before any lock is taken, and
+//! removed again unless a commit claims them.
+
+use std::sync::Arc;
+
+use numpack_format::BlockHasher;
+
+use crate::error::{Error, Result};
+use crate::fs::{Dir, File, Lock, Open, write_all_at};
+use crate::paths;
+use crate::shared::Shared;
+
+/// Rows on their way into a file.
+pub trait RowSource {
+    /// Gives all rows to `sink`, in order, in pieces of any size.
+    ///
+    /// # Errors
+    /// The first error of `sink`, or of the source itself.
+    fn write_to(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
+}
+
+impl RowSource for &[u8] {
+    fn write_to(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        sink(self)
+    }
+}
+
+/// A number that no other generation of any store has.
+pub(crate) fn random() -> u64 {
+    loop {
+        // 0 means unknown. Without a random source the address of a local and the time must do.
+        let number = getrandom::u64().unwrap_or_else(|_| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let local = std::ptr::from_ref(&now).addr() as u64;
+            xxhash_rust::xxh3::xxh3_64(
+                &[local, now.map_or(0, |d| d.as_nanos() as u64)].map(u64::to_le_bytes).concat(),
+            )
+        });
+        if number != 0 {
+            return number;
+        }
+    }
+}
+
+/// A generation that no commit has claimed yet.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    dir: Arc<dyn Dir>,
+    file: Arc<dyn File>,
+    pub(crate) generation: u64,
+    claimed: bool,
+}
+
+/// Written and hashed in one pass while they are in the second-level cache.
+const PIECE: usize = 512 * 1024;
+
+impl Staged {
+    /// Makes an empty file.
+    pub(crate) fn create(shared: &Shared) -> Result<Self> {
+        loop {
+            let generation = random();
+            let path = paths::generation(generation);
+            let io = |source| Error::io("create", shared.path.join(&path), source);
+            let file = match shared.dir.open(&path, Open::CreateNew) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    shared.dir.make_dir(paths::PRIVATE_DIR).map_err(io)?;
+                    shared.dir.open(&path, Open::CreateNew)
+                }
+                result => result,
+            }
+            .map_err(io)?;
+            let staged = Self { dir: Arc::clone(&shared.dir), file, generation, claimed: false };
+            // The lock tells a checkpoint of another process that this is no orphan. It may have
+            // come just before.
+            let locked = staged.file.try_lock(Lock::Exclusive).map_err(io)?;
+            if locked && staged.file.stat().map_err(io)?.links > 0 {
+                return Ok(staged);
+            }
+        }
+    }
+
+    /// Gives the file at `path` a second name as a generation of its own.
+    pub(crate) fn link(shared: &Shared, path: &str) -> std::io::Result<Self> {
+        let generation = random();
+        let new = paths::generation(generation);
+        shared.dir.link(path, &new)?;
+        let file = shared.dir.open(&new, Open::Read)?;
+        Ok(Self { dir: Arc::clone(&shared.dir), file, generation, claimed: false })
+    }
+
+    /// Writes all of `rows`, which must be `len` bytes, and gives their content hash.
+    pub(crate) fn fill(&self, name: &str, rows: &mut dyn RowSource, len: u64) -> Result<u128> {
+        let mut hasher = BlockHasher::new();
+        let mut offset = 0_u64;
+        rows.write_to(&mut |bytes| {
+            for piece in bytes.chunks(PIECE) {
+                if offset + piece.len() as u64 > len {
+                    return Err(Error::InvalidArgument(format!(
+                        "array \"{name}\": more than the expected {len} bytes of rows"
+                    )));
+                }
+                write_all_at(&*self.file, piece, offset).map_err(|source| {
+                    Error::io("write", paths::generation(self.generation), source)
+                })?;
+                hasher.update(piece);
+                offset += piece.len() as u64;
+            }
+            Ok(())
+        })?;
+        if offset != len {
+            return Err(Error::InvalidArgument(format!(
+                "array \"{name}\": {offset} bytes of rows given, {len} expected"
+            )));
+        }
+        Ok(hasher.finish())
+    }
+
+    /// Makes the file `len` bytes of zeros without writing any.
+    pub(crate) fn zeros(&self, len: u64) -> Result<()> {
+        self.file
+            .set_len(len)
+            .map_err(|source| Error::io("extend", paths::generation(self.generation), source))
+    }
+
+    /// Flushes the file to disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file
+            .sync_data()
+            .map_err(|source| Error::io("flush", paths::generation(self.generation), source))
+    }
+
+    /// Gives the lock back so that the file can be read; called under the writer lock, right before
+    /// the commit that names the file.
+    pub(crate) fn release(&self) -> Result<()> {
+        self.file
+            .unlock()
+            .map_err(|source| Error::io("unlock", paths::generation(self.generation), source))
+    }
+
+    /// A commit names the file now: it stays.
+    pub(crate) fn claim(mut self) {
+        self.claimed = true;
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.claimed {
+            // What cannot be removed is an orphan, which the next checkpoint removes.
+            let _orphan = self.dir.unlink(&paths::generation(self.generation));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What the store holds at one moment: a pure function of metadata, bitmaps and journal records.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use numpack_format::journal::{Frame, Record};
+use numpack_format::{ArrayMeta, ArrayName, SegmentManifest, Shape};
+
+use crate::deletions::{Deletions, Run};
+
+/// Where the rows of an array lie.
+#[derive(Clone, Debug)]
+pub(crate) enum Location {
+    /// In the array's own file, as of the metadata.
+    Own,
+    /// In the file of its generation, or since a checkpoint of another process in its own file.
+    Generation,
+    /// In the segment files that NumPack 0.7.0 wrote.
+    Segments(Arc<SegmentManifest>),
+}
+
+/// One array at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct ArrayState {
+    pub(crate) name: ArrayName,
+    /// dtype and PHYSICAL shape.
+    pub(crate) meta: ArrayMeta,
+    pub(crate) generation: u64,
+    pub(crate) location: Location,
+    pub(crate) deletions: Option<Arc<Deletions>>,
+    /// Whether the bitmap file differs from `deletions`.
+    pub(crate) bitmap_due: bool,
+    pub(crate) modified_us: u64,
+    /// LSN of the PUT that made this generation; 0 when it comes from the metadata.
+    pub(crate) put_lsn: u64,
+}
+
+impl ArrayState {
+    pub(crate) fn physical_rows(&self) -> u64 {
+        self.meta.shape.rows()
+    }
+
+    pub(crate) fn deleted(&self) -> u64 {
+        self.deletions.as_ref().map_or(0, |deletions| deletions.deleted())
+    }
+
+    pub(crate) fn live_rows(&self) -> u64 {
+        self.physical_rows() - self.deleted()
+    }
+
+    /// Whether `other` holds the same rows: nothing was committed to the array between the two.
+    pub(crate) fn same_content(&self, other: &Self) -> bool {
+        self.version() == other.version()
+    }
+
+    /// A number that every commit to the array changes.
+    pub(crate) fn version(&self) -> u64 {
+        let parts = [self.generation, self.physical_rows(), self.deleted()];
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_le_bytes()).collect();
+        xxhash_rust::xxh3::xxh3_64(&bytes)
+    }
+
+    fn with_rows(&self, rows: u64) -> Option<ArrayMeta> {
+        let shape = self.meta.shape.with_rows(rows, self.meta.dtype).ok()?;
+        Some(ArrayMeta { dtype: self.meta.dtype, shape })
+    }
+}
+
+/// All arrays at one moment, in member order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) arrays: IndexMap<ArrayName, Arc<ArrayState>>,
+    /// The last record that is part of this state.
+    pub(crate) lsn: u64,
+}
+
+impl State {
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<ArrayState>> {
+        self.arrays.get(name)
+    }
+
+    /// Applies one record; the reason when it does not fit this state, which means corruption.
+    pub(crate) fn apply(&mut self, frame: &Frame) -> Result<(), String> {
+        match &frame.record {
+            Record::Put(put) => {
+                let old = self.arrays.get(&put.name);
+                let deletions = if put.keep_deletions {
+                    old.and_then(|old| old.deletions.clone())
+                        .filter(|deletions| deletions.rows() == put.meta.shape.rows())
+                } else {
+                    None
+                };
+                let array = ArrayState {
+                    name: put.name.clone(),
+                    meta: put.meta.clone(),
+                    generation: put.generation,
+                    location: Location::Generation,
+                    bitmap_due: true,
+                    deletions,
+                    modified_us: put.modified_us,
+                    put_lsn: frame.lsn,
+                };
+                self.arrays.insert(put.name.clone(), Arc::new(array));
+            }
+            Record::Append(append) => {
+                let array = self.edit(&append.name, append.generation)?;
+                // Absolute, so that replaying over a state that already has it changes nothing.
+                let end = append.start_row.checked_add(append.rows).ok_or("row count overflows")?;
+                if append.start_row > array.physical_rows() {
+                    return Err(format!(
+                        "rows appended to \"{}\" at {} leave a gap after {}",
+                        append.name,
+                        append.start_row,
+                        array.physical_rows()
+                    ));
+                }
+                let added = end.saturating_sub(array.physical_rows());
+                if added > 0 {
+                    array.meta = array.with_rows(end).ok_or("array too large")?;
+                    if let Some(deletions) = &mut array.deletions {
+                        Arc::make_mut(deletions).extend(added);
+                        array.bitmap_due = true;
+                    }
+                }
+                array.modified_us = append.modified_us;
+            }
+            Record::DeleteRows(delete) => {
+                let array = self.edit(&delete.name, delete.generation)?;
+                let rows = array.physical_rows();
+                let deletions =
+                    array.deletions.get_or_insert_with(|| Arc::new(Deletions::none(rows)));
+                let deletions = Arc::make_mut(deletions);
+                for &(start, len) in &delete.runs {
+                    deletions.delete(Run { start, len });
+                }
+                array.bitmap_due = true;
+            }
+            Record::Drop { name } => {
+                self.arrays.shift_remove(name);
+            }
+            Record::Rename { from, to, generation } => {
+                let (index, _, old) =
+                    self.arrays.shift_remove_full(from).ok_or_else(|| missing(from))?;
+                let mut array = (*old).clone();
+                array.name = to.clone();
+                array.generation = *generation;
+                array.location = Location::Generation;
+                array.bitmap_due = true;
+                array.put_lsn = frame.lsn;
+                self.arrays.shift_insert(index, to.clone(), Arc::new(array));
+            }
+            Record::Synced { .. } => {}
+            _ => return Err("a record of a newer version of NumPack: upgrade to open this store".to_owned()),
+        }
+        self.lsn = frame.lsn;
+        Ok(())
+    }
+
+    fn edit(&mut self, name: &ArrayName, generation: u64) -> Result<&mut ArrayState, String> {
+        let array = self.arrays.get_mut(name).ok_or_else(|| missing(name))?;
+        if array.generation != generation {
+            return Err(format!(
+                "a record names generation {generation:016x} of \"{name}\", which has generation {:016x}",
+                array.generation
+            ));
+        }
+        Ok(Arc::make_mut(array))
+    }
+}
+
+fn missing(name: &ArrayName) -> String {
+    format!("a record changes array \"{name}\", which does not exist")
+}
+
+/// Row shape as text, for errors: `[2, 3]`.
+pub(crate) fn row_shape(shape: &Shape) -> String {
+    let dims: Vec<String> = shape.row_dims().iter().map(u64::to_string).collect();
+    if shape.ndim() == 0 { "() (0-d)".to_owned() } else { format!("[{}]", dims.join(", ")) }
+}

@@ -1,0 +1,436 @@
+//! A handle on a store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use numpack_format::{ArrayName, DType, is_store_file};
+
+use crate::error::{Error, Result};
+use crate::fs::{Dir, Fs, RealFs};
+use crate::options::{Mode, Options};
+use crate::registry;
+use crate::shared::Shared;
+use crate::snapshot::{ArraySnapshot, Snapshot};
+use crate::state::{ArrayState, Location};
+use crate::transaction::Transaction;
+
+/// A handle on a store: a directory of arrays.
+///
+/// Handles are cheap to clone and may be used from any number of threads; any number of them, in any
+/// number of processes, may be open on one directory. Each call sees everything that was committed
+/// before it anywhere. When the last clone goes, the handle is closed.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use numpack_engine::{Options, Store};
+/// use numpack_format::{ArrayMeta, DType};
+/// let store = Store::open(&dir.path().join("train.npk"), &Options::default())?;
+/// let mut transaction = store.begin()?;
+/// transaction.put("label", &ArrayMeta::new(DType::UInt8, &[3])?, &mut &[7, 8, 9][..])?;
+/// transaction.commit()?;
+/// let label = store.array("label")?;
+/// assert_eq!(&*label.contiguous()?, [7, 8, 9]);
+/// store.close()?;
+/// assert_eq!(&*label.contiguous()?, [7, 8, 9], "a snapshot outlives its store");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    path: PathBuf,
+    options: Options,
+    fs: Arc<dyn Fs>,
+    shared: ArcSwapOption<Shared>,
+}
+
+/// What is known of an array without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArrayInfo {
+    /// The array's name.
+    pub name: ArrayName,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// Its shape, deleted rows not counted.
+    pub shape: Vec<u64>,
+    /// Rows in the file, deleted ones included.
+    pub physical_rows: u64,
+    /// Deleted rows.
+    pub deleted: u64,
+    /// When it was last saved, appended to or compacted; microseconds since 1970.
+    pub modified_us: u64,
+    /// The name of its data file in a closed store.
+    pub data_file: String,
+    /// Bytes of all rows in the file.
+    pub size_bytes: u64,
+}
+
+impl ArrayInfo {
+    fn of(array: &ArrayState) -> Self {
+        let mut shape = array.meta.shape.dims().to_vec();
+        if let Some(rows) = shape.first_mut() {
+            *rows = array.live_rows();
+        }
+        Self {
+            name: array.name.clone(),
+            dtype: array.meta.dtype,
+            shape,
+            physical_rows: array.physical_rows(),
+            deleted: array.deleted(),
+            modified_us: array.modified_us,
+            data_file: match array.location {
+                Location::Segments(_) => array.name.segments_file(),
+                Location::Own | Location::Generation => array.name.data_file(),
+            },
+            size_bytes: array.meta.byte_len(),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store at `path`; see [`Mode`] for what must be there.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::StoreExists`], [`Error::NotAStore`] as the mode says;
+    /// [`Error::Corrupt`] for files that contradict each other, of which nothing is changed.
+    pub fn open(path: &Path, options: &Options) -> Result<Self> {
+        Self::open_on(Arc::new(RealFs), path, options)
+    }
+
+    /// Opens a store of another file system, see [`crate::fs`].
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    pub fn open_on(fs: Arc<dyn Fs>, path: &Path, options: &Options) -> Result<Self> {
+        let shared = attach(&*fs, path, options)?;
+        let handle = Handle {
+            path: path.to_path_buf(),
+            options: options.clone(),
+            fs,
+            shared: ArcSwapOption::new(Some(shared)),
+        };
+        Ok(Self { handle: Arc::new(handle) })
+    }
+
+    /// Closes the handle; a closed one stays closed. The last handle of this process that may write
+    /// moves what the journal holds into the files that NumPack 0.4 reads.
+    ///
+    /// # Errors
+    /// A failed write; everything committed is still in the journal then. A store whose directory is
+    /// gone is closed without an error.
+    pub fn close(&self) -> Result<()> {
+        self.handle.close()
+    }
+
+    /// Whether the handle is open.
+    pub fn is_open(&self) -> bool {
+        self.handle.shared.load().is_some()
+    }
+
+    /// The directory, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.handle.path
+    }
+
+    /// How the store was opened.
+    pub fn options(&self) -> &Options {
+        &self.handle.options
+    }
+
+    /// What all handles on the directory share. A forked child attaches anew.
+    pub(crate) fn shared(&self) -> Result<Arc<Shared>> {
+        let handle = &*self.handle;
+        let current = handle.shared.load_full();
+        let Some(shared) = current else { return Err(Error::Closed { path: handle.path.clone() }) };
+        if shared.fork == crate::fork::generation() {
+            return Ok(shared);
+        }
+        let mode = if handle.options.mode.is_writable() { Mode::ReadWrite } else { Mode::Read };
+        let options = handle.options.clone().with_mode(mode);
+        let fresh = attach(&*handle.fs, &handle.path, &options)?;
+        handle.shared.store(Some(Arc::clone(&fresh)));
+        Ok(fresh)
+    }
+
+    /// [`Self::shared`], for a change.
+    pub(crate) fn writable(&self) -> Result<Arc<Shared>> {
+        let shared = self.shared()?;
+        if !self.handle.options.mode.is_writable() {
+            return Err(Error::ReadOnly { path: self.handle.path.clone() });
+        }
+        Ok(shared)
+    }
+
+    fn fresh(&self) -> Result<Arc<Shared>> {
+        let shared = self.shared()?;
+        shared.refresh()?;
+        Ok(shared)
+    }
+
+    /// The names of all arrays, in the order in which they were first saved.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], or files that cannot be read.
+    pub fn names(&self) -> Result<Vec<ArrayName>> {
+        Ok(self.fresh()?.state.read().arrays.keys().cloned().collect())
+    }
+
+    /// Whether there is an array of this name.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], or files that cannot be read.
+    pub fn contains(&self, name: &str) -> Result<bool> {
+        Ok(self.fresh()?.state.read().get(name).is_some())
+    }
+
+    /// What is known of an array.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Closed`], or files that cannot be read.
+    pub fn info(&self, name: &str) -> Result<ArrayInfo> {
+        let shared = self.fresh()?;
+        let state = shared.state.read();
+        state.get(name).map(|array| ArrayInfo::of(array)).ok_or_else(|| Error::not_found(name))
+    }
+
+    /// What is known of all arrays, in member order.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], or files that cannot be read.
+    pub fn infos(&self) -> Result<Vec<ArrayInfo>> {
+        let shared = self.fresh()?;
+        let state = shared.state.read();
+        Ok(state.arrays.values().map(|array| ArrayInfo::of(array)).collect())
+    }
+
+    /// These arrays at one moment.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::DataFileTooShort`], [`Error::Closed`], or files that cannot be read.
+    pub fn snapshot(&self, names: &[&str]) -> Result<Snapshot> {
+        self.take(Some(names))
+    }
+
+    /// All arrays at one moment, in member order.
+    ///
+    /// # Errors
+    /// As for [`Store::snapshot`].
+    pub fn snapshot_all(&self) -> Result<Snapshot> {
+        self.take(None)
+    }
+
+    /// One array.
+    ///
+    /// # Errors
+    /// As for [`Store::snapshot`].
+    pub fn array(&self, name: &str) -> Result<ArraySnapshot> {
+        let shared = self.shared()?;
+        self.retrying(&shared, || {
+            shared.refresh()?;
+            let array = shared.state.read().get(name).cloned();
+            let array = array.ok_or_else(|| Error::not_found(name))?;
+            self.pinned(&shared, array)
+        })
+    }
+
+    fn take(&self, names: Option<&[&str]>) -> Result<Snapshot> {
+        let shared = self.shared()?;
+        self.retrying(&shared, || {
+            shared.refresh()?;
+            let (arrays, lsn) = {
+                let state = shared.state.read();
+                let arrays: Result<Vec<_>> = match names {
+                    Some(names) => names
+                        .iter()
+                        .map(|name| state.get(name).cloned().ok_or_else(|| Error::not_found(name)))
+                        .collect(),
+                    None => Ok(state.arrays.values().cloned().collect()),
+                };
+                (arrays?, state.lsn)
+            };
+            let arrays: Result<Vec<_>> =
+                arrays.into_iter().map(|array| self.pinned(&shared, array)).collect();
+            Ok(Snapshot::new(arrays?, lsn))
+        })
+    }
+
+    fn pinned(&self, shared: &Arc<Shared>, array: Arc<ArrayState>) -> Result<ArraySnapshot> {
+        let pins = shared.pin(&array, &self.handle.options)?;
+        Ok(ArraySnapshot::new(array, pins, Arc::clone(shared), self.handle.options.clone()))
+    }
+
+    /// Starts over when a file that the state names has been replaced meanwhile.
+    fn retrying<T>(&self, shared: &Shared, mut take: impl FnMut() -> Result<T>) -> Result<T> {
+        const ATTEMPTS: u32 = 60;
+        let mut attempt = 0;
+        loop {
+            match take() {
+                Err(error) if error.is_missing_file() => {
+                    attempt += 1;
+                    if attempt == ATTEMPTS {
+                        let gone = shared.dir.stat(crate::paths::METADATA).is_err();
+                        let path = self.handle.path.clone();
+                        return Err(if gone { Error::NoStore { path } } else { error });
+                    }
+                    if attempt > 3 {
+                        std::thread::sleep(Duration::from_micros(50 * u64::from(attempt)));
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Begins a transaction that is checked against whatever is there when it is committed.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] and [`Error::ReadOnly`].
+    pub fn begin(&self) -> Result<Transaction<'_>> {
+        self.writable()?;
+        Ok(Transaction::new(self, None))
+    }
+
+    /// Begins a transaction that only commits if no array of `base` has changed since.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] and [`Error::ReadOnly`].
+    pub fn begin_at(&self, base: &Snapshot) -> Result<Transaction<'_>> {
+        self.writable()?;
+        Ok(Transaction::new(self, Some(base.clone())))
+    }
+
+    /// Puts everything committed so far on disk.
+    ///
+    /// # Errors
+    /// A failed flush, after which this process refuses to write to the store.
+    pub fn sync(&self) -> Result<()> {
+        self.writable()?.lock(&self.handle.options)?.sync()
+    }
+
+    /// Moves everything that the journal holds into the files that NumPack 0.4 reads.
+    ///
+    /// # Errors
+    /// A failed write; everything committed is still there.
+    pub fn checkpoint(&self) -> Result<()> {
+        let shared = self.writable()?;
+        let mut guard = shared.lock(&self.handle.options)?;
+        if guard.has_pending() || guard.checkpoint_due() {
+            guard.checkpoint(self.handle.options.durability)?;
+        }
+        Ok(())
+    }
+}
+
+impl Handle {
+    fn close(&self) -> Result<()> {
+        let Some(shared) = self.shared.swap(None) else { return Ok(()) };
+        // A child that never used the handle leaves everything to its parent.
+        if shared.fork != crate::fork::generation() || !self.options.mode.is_writable() {
+            return Ok(());
+        }
+        if shared.writers.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return Ok(());
+        }
+        match finish(&shared, &self.options) {
+            // Gone, or busy: the next open of the store does what is left to do.
+            Err(Error::NoStore { .. } | Error::Busy { .. } | Error::Interrupted) => Ok(()),
+            Err(error) if error.is_missing_file() => Ok(()),
+            result => result,
+        }
+    }
+}
+
+fn finish(shared: &Shared, options: &Options) -> Result<()> {
+    if shared.dir.stat(crate::paths::JOURNAL).is_err() {
+        return Ok(());
+    }
+    shared.refresh()?;
+    let idle = {
+        let seen = shared.seen.lock();
+        seen.foreign || (seen.touched.names.is_empty() && !seen.recovery_due)
+    };
+    if idle {
+        return Ok(());
+    }
+    let mut guard = shared.lock(options)?;
+    if guard.has_pending() { guard.checkpoint(options.durability) } else { Ok(()) }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Nobody is left to tell; what was committed stays in the journal.
+        let _unreported = self.close();
+    }
+}
+
+/// The shared state behind a new handle, with the directory as the mode wants it.
+fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
+    let creates = matches!(options.mode, Mode::Append | Mode::Write | Mode::Exclusive);
+    let dir = fs.open_dir(path, creates).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::NoStore { path: path.to_path_buf() },
+        _ => Error::io("open", path, source),
+    })?;
+    if options.mode == Mode::Write {
+        refuse_strangers(&*dir, path)?;
+    }
+    let shared = match registry::shared(path, Arc::clone(&dir)) {
+        Err(Error::Corrupt { .. }) if options.mode == Mode::Write => {
+            remove_everything(&*dir, path)?;
+            registry::shared(path, dir)?
+        }
+        result => result?,
+    };
+    let exists = shared.exists();
+    match options.mode {
+        Mode::Exclusive if exists => return Err(Error::StoreExists { path: path.to_path_buf() }),
+        Mode::Read | Mode::ReadWrite if !exists => return Err(Error::NoStore { path: path.to_path_buf() }),
+        _ => {}
+    }
+    if !exists || options.mode == Mode::Write {
+        let mut guard = shared.lock(options)?;
+        if !shared.exists() {
+            guard.checkpoint(options.durability)?;
+        }
+        drop(guard);
+    }
+    if options.mode.is_writable() {
+        shared.writers.fetch_add(1, Ordering::AcqRel);
+    }
+    if options.mode == Mode::Write {
+        crate::commit::drop_all(&shared, options)?;
+    }
+    Ok(shared)
+}
+
+/// Refuses a directory that holds anything that no store made.
+fn refuse_strangers(dir: &dyn Dir, path: &Path) -> Result<()> {
+    let names = dir.list("").map_err(|source| Error::io("list", path, source))?;
+    match names.into_iter().find(|name| !is_store_file(name)) {
+        Some(entry) => Err(Error::NotAStore { path: path.to_path_buf(), entry }),
+        None => Ok(()),
+    }
+}
+
+/// Removes the files of a store that cannot be read, for mode w.
+fn remove_everything(dir: &dyn Dir, path: &Path) -> Result<()> {
+    let io = |source| Error::io("remove", path, source);
+    for name in dir.list("").map_err(io)? {
+        if !is_store_file(&name) {
+            continue;
+        }
+        if !dir.stat(&name).map_err(io)?.is_file {
+            for inner in dir.list(&name).map_err(io)? {
+                dir.unlink(&format!("{name}/{inner}")).map_err(io)?;
+            }
+        }
+        dir.unlink(&name).map_err(io)?;
+    }
+    Ok(())
+}

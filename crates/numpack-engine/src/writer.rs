@@ -1,0 +1,411 @@
+//! Writing: one writer at a time over all processes, and the steps that every commit is made of.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use numpack_format::journal::{Frame, Header, Hint, Record};
+use parking_lot::MutexGuard;
+
+use crate::error::{Error, Result};
+use crate::fs::{File, Lock, Open, Stat, write_all_at};
+use crate::journal::Cursor;
+use crate::options::{Durability, Options};
+use crate::paths;
+use crate::shared::{Seen, Shared};
+use crate::state::ArrayState;
+
+/// The writer's open files; one set a process and store.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    lock: Option<Arc<dyn File>>,
+    journal: Option<Arc<dyn File>>,
+    /// The file last appended to, by generation.
+    appending: Option<(u64, Arc<dyn File>)>,
+    /// Files of superseded generations, and the record that superseded each: they may go when that
+    /// record is on disk.
+    pub(crate) superseded: Vec<(u64, u64)>,
+}
+
+/// The writer lock, held; the state is caught up with everything committed before.
+#[derive(Debug)]
+pub(crate) struct WriteGuard<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) writer: MutexGuard<'a, Writer>,
+    lock: Arc<dyn File>,
+}
+
+impl Drop for WriteGuard<'_> {
+    fn drop(&mut self) {
+        // Unlocked by hand: a forked child may hold a copy of the descriptor. When this fails the
+        // lock still goes with the descriptor.
+        if self.lock.unlock().is_err() {
+            self.writer.lock = None;
+        }
+    }
+}
+
+struct Wait<'a> {
+    options: &'a Options,
+    start: Instant,
+}
+
+impl Wait<'_> {
+    fn left(&self) -> Duration {
+        self.options.lock_timeout.saturating_sub(self.start.elapsed())
+    }
+
+    fn interrupted(&self) -> Result<()> {
+        match &self.options.interrupt {
+            Some(ask) if ask() => Err(Error::Interrupted),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    /// Waits for the writer lock.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] after the timeout, naming the holder; [`Error::Poisoned`] after a failed flush.
+    pub(crate) fn lock(&self, options: &Options) -> Result<WriteGuard<'_>> {
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(Error::Poisoned { path: self.path.clone() });
+        }
+        let wait = Wait { options, start: Instant::now() };
+        let mut writer = self.lock_process(&wait)?;
+        let lock = self.lock_file(&mut writer, &wait)?;
+        let guard = WriteGuard { shared: self, writer, lock };
+        guard.catch_up()?;
+        Ok(guard)
+    }
+
+    fn lock_process(&self, wait: &Wait<'_>) -> Result<MutexGuard<'_, Writer>> {
+        loop {
+            let step = wait.left().min(Duration::from_millis(50));
+            if let Some(writer) = self.writer.try_lock_for(step) {
+                return Ok(writer);
+            }
+            wait.interrupted()?;
+            if wait.left().is_zero() {
+                let holder = format!("another thread of this process ({})", std::process::id());
+                return Err(self.busy(holder, wait));
+            }
+        }
+    }
+
+    fn lock_file(&self, writer: &mut Writer, wait: &Wait<'_>) -> Result<Arc<dyn File>> {
+        let mut pause = Duration::from_micros(50);
+        loop {
+            let file = match &writer.lock {
+                Some(file) => Arc::clone(file),
+                None => {
+                    let file = self.open_lock()?;
+                    writer.lock = Some(Arc::clone(&file));
+                    file
+                }
+            };
+            let io = |source| Error::io("lock", self.path.join(paths::LOCK), source);
+            if file.try_lock(Lock::Exclusive).map_err(io)? {
+                if file.stat().map_err(io)?.links > 0 {
+                    return Ok(file);
+                }
+                // Someone removed the directory; lock the file that is there now.
+                *writer = Writer::default();
+                continue;
+            }
+            wait.interrupted()?;
+            if wait.left().is_zero() {
+                return Err(self.busy(holder_of(file.stat().ok()), wait));
+            }
+            std::thread::sleep(pause.min(wait.left()));
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+    }
+
+    fn open_lock(&self) -> Result<Arc<dyn File>> {
+        let open = || {
+            self.dir.make_dir(paths::PRIVATE_DIR)?;
+            self.dir.open(paths::LOCK, Open::Create)
+        };
+        open().map_err(|source| match source.kind() {
+            // The directory itself is gone: nothing can be made below an unlinked one.
+            std::io::ErrorKind::NotFound => Error::NoStore { path: self.path.clone() },
+            _ => Error::io("open", self.path.join(paths::LOCK), source),
+        })
+    }
+
+    fn busy(&self, holder: String, wait: &Wait<'_>) -> Error {
+        Error::Busy { path: self.path.clone(), holder, waited: wait.start.elapsed() }
+    }
+}
+
+/// Who holds a lock on this file, as far as the kernel tells.
+fn holder_of(stat: Option<Stat>) -> String {
+    let unknown = || "another process".to_owned();
+    let (Some(stat), Ok(locks)) = (stat, std::fs::read_to_string("/proc/locks")) else {
+        return unknown();
+    };
+    let suffix = format!(":{}", stat.ino);
+    let pid = locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF"; a waiter has "->" in the second place.
+        match fields.as_slice() {
+            [_, "FLOCK", _, "WRITE", pid, inode, ..] if inode.ends_with(&suffix) => Some(*pid),
+            _ => None,
+        }
+    });
+    match pid {
+        Some(pid) => match std::fs::read_to_string(Path::new("/proc").join(pid).join("comm")) {
+            Ok(name) => format!("process {pid} ({})", name.trim()),
+            Err(_) => format!("process {pid}"),
+        },
+        None => unknown(),
+    }
+}
+
+impl WriteGuard<'_> {
+    /// Reads what was committed before the lock was taken, hinted at or not.
+    fn catch_up(&self) -> Result<()> {
+        self.shared.refresh()?;
+        let mut seen = self.shared.seen.lock();
+        if seen.foreign {
+            return Err(Error::Foreign { path: self.shared.path.clone() });
+        }
+        if let Some(journal) = &self.writer.journal {
+            self.shared.catch_up(&mut seen, &**journal)?;
+        } else if let Ok(journal) = self.shared.dir.open(paths::JOURNAL, Open::Read) {
+            self.shared.catch_up(&mut seen, &*journal)?;
+        }
+        Ok(())
+    }
+
+    /// The journal for writing.
+    pub(crate) fn journal(&mut self) -> Result<Arc<dyn File>> {
+        if let Some(file) = &self.writer.journal {
+            return Ok(Arc::clone(file));
+        }
+        let file = self
+            .shared
+            .dir
+            .open(paths::JOURNAL, Open::Create)
+            .map_err(|source| self.io("open", paths::JOURNAL, source))?;
+        self.writer.journal = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    pub(crate) fn io(&self, action: &'static str, name: &str, source: std::io::Error) -> Error {
+        Error::io(action, self.shared.path.join(name), source)
+    }
+
+    /// The data file of an array, for writing.
+    pub(crate) fn data_file(&mut self, array: &ArrayState) -> Result<Arc<dyn File>> {
+        if let Some((generation, file)) = &self.writer.appending {
+            if *generation == array.generation {
+                return Ok(Arc::clone(file));
+            }
+        }
+        let own = array.name.data_file();
+        let file = self
+            .shared
+            .dir
+            .open(&paths::generation(array.generation), Open::Write)
+            .or_else(|_| self.shared.dir.open(&own, Open::Write))
+            .map_err(|source| self.io("open", &own, source))?;
+        self.writer.appending = Some((array.generation, Arc::clone(&file)));
+        Ok(file)
+    }
+
+    /// Writes `records` as one commit: to the journal, for others to see, and into the state.
+    pub(crate) fn commit(&mut self, records: Vec<Record>, durability: Durability) -> Result<u64> {
+        let journal = self.journal()?;
+        let shared = self.shared;
+        let mut seen = shared.seen.lock();
+        let Some(cursor) = seen.cursor.clone() else {
+            return Err(Error::Corrupt {
+                path: shared.path.clone(),
+                reason: ".npk/journal has no header".to_owned(),
+            });
+        };
+        let last = records.len();
+        let frames: Vec<Frame> = (1..)
+            .zip(records)
+            .map(|(i, record)| Frame {
+                lsn: cursor.lsn + i as u64,
+                epoch: cursor.epoch,
+                more: i < last,
+                record,
+            })
+            .collect();
+        let (bytes, mut after) = cursor.encode(&frames);
+        // A failed write leaves bytes behind the tail that no reader takes for a commit, unless all
+        // of them arrived; the next commit goes over them.
+        write_all_at(&*journal, &bytes, cursor.tail)
+            .map_err(|source| self.io("write", paths::JOURNAL, source))?;
+        for frame in &frames {
+            seen.touched.note(frame);
+        }
+        let lsn = after.lsn;
+        if durability == Durability::Full {
+            after = self.flush(&mut seen, &*journal, after)?;
+        }
+        self.hint(&mut seen, &*journal, &after)?;
+        let mut state = shared.state.write();
+        for frame in &frames {
+            state.apply(frame).map_err(|reason| Error::Corrupt {
+                path: shared.path.clone(),
+                reason,
+            })?;
+        }
+        state.lsn = after.lsn;
+        seen.cursor = Some(after);
+        shared.publish(&seen);
+        Ok(lsn)
+    }
+
+    /// Puts everything committed on disk and says so in the journal.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        let journal = self.journal()?;
+        let shared = self.shared;
+        let mut seen = shared.seen.lock();
+        let Some(cursor) = seen.cursor.clone() else { return Ok(()) };
+        if cursor.synced >= cursor.lsn {
+            return Ok(());
+        }
+        let after = self.flush(&mut seen, &*journal, cursor)?;
+        self.hint(&mut seen, &*journal, &after)?;
+        shared.state.write().lsn = after.lsn;
+        seen.cursor = Some(after);
+        shared.publish(&seen);
+        drop(seen);
+        self.collect();
+        Ok(())
+    }
+
+    /// Flushes every file with payload that is not on disk, writes SYNCED at `cursor`, flushes the
+    /// journal. Any failure poisons the store in this process: what the disk holds is unknown, and
+    /// the kernel reports a lost page only once.
+    fn flush(
+        &self,
+        seen: &mut Seen,
+        journal: &dyn File,
+        cursor: Cursor,
+    ) -> Result<Cursor> {
+        let shared = self.shared;
+        let flushed = (|| {
+            // A flush costs milliseconds a file, syncfs about as much for all of them.
+            const MANY: usize = 8;
+            let mut generations = false;
+            let many = seen.touched.unsynced.len() > MANY;
+            if many {
+                shared.dir.sync_all().map_err(|source| self.io("flush", "", source))?;
+            }
+            for (name, generation) in seen.touched.unsynced.keys().filter(|_| !many) {
+                let path = paths::generation(*generation);
+                let file = match shared.dir.open(&path, Open::Write) {
+                    Ok(file) => {
+                        generations = true;
+                        file
+                    }
+                    Err(_) => match shared.dir.open(&name.data_file(), Open::Write) {
+                        Ok(file) => file,
+                        // Superseded and gone: nobody needs these bytes.
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                        Err(source) => return Err(self.io("open", &name.data_file(), source)),
+                    },
+                };
+                file.sync_data().map_err(|source| self.io("flush", &path, source))?;
+            }
+            if generations {
+                shared
+                    .dir
+                    .sync(paths::PRIVATE_DIR)
+                    .map_err(|source| self.io("flush", paths::PRIVATE_DIR, source))?;
+            }
+            let record = Record::Synced { upto: cursor.lsn };
+            let frame =
+                Frame { lsn: cursor.lsn + 1, epoch: cursor.epoch, more: false, record };
+            let (bytes, after) = cursor.encode(std::slice::from_ref(&frame));
+            write_all_at(journal, &bytes, cursor.tail)
+                .map_err(|source| self.io("write", paths::JOURNAL, source))?;
+            journal.sync_data().map_err(|source| self.io("flush", paths::JOURNAL, source))?;
+            seen.touched.note(&frame);
+            Ok(after)
+        })();
+        flushed.inspect_err(|_| self.poison(journal, seen))
+    }
+
+    /// Refuses all further writing through this process, and makes the next open verify as after a
+    /// power cut: the page cache can no longer be trusted to hold what the disk will.
+    pub(crate) fn poison(&self, journal: &dyn File, seen: &Seen) {
+        self.shared.poisoned.store(true, Ordering::Release);
+        if let Some(header) = &seen.header {
+            let header = Header { boot_hash: 0, ..header.clone() };
+            // The disk may refuse this as well; then the next restart of the machine verifies.
+            let _best_effort = write_all_at(
+                journal,
+                &header.encode(),
+                Header::slot_offset(header.epoch),
+            );
+        }
+    }
+
+    /// Tells readers where the journal ends.
+    pub(crate) fn hint(
+        &self,
+        seen: &mut Seen,
+        journal: &dyn File,
+        cursor: &Cursor,
+    ) -> Result<()> {
+        let hint = Hint {
+            seq: seen.hint_seq + 1,
+            epoch: cursor.epoch,
+            tail: cursor.tail,
+            last_lsn: cursor.lsn,
+            synced_lsn: cursor.synced,
+            chain: cursor.chain,
+        };
+        write_all_at(journal, &hint.encode(), Hint::offset(hint.seq)).map_err(|source| {
+            // The records are committed although nobody was told: only a reopened store may go on.
+            self.poison(journal, seen);
+            self.io("write", paths::JOURNAL, source)
+        })?;
+        seen.hint_seq = hint.seq;
+        Ok(())
+    }
+
+    /// Removes files of superseded generations as far as a power cut may not bring them back.
+    pub(crate) fn collect(&mut self) {
+        let synced = self.shared.seen.lock().cursor.as_ref().map_or(0, |cursor| cursor.synced);
+        let dir = &self.shared.dir;
+        self.writer.superseded.retain(|&(generation, by)| {
+            // A file that cannot be removed now is an orphan that the next checkpoint removes.
+            by > synced || dir.unlink(&paths::generation(generation)).is_err_and(|_| false)
+        });
+    }
+
+    /// Notes that `old` has been replaced by the commit `lsn`, and removes its file if it never was
+    /// on disk: a power cut then falls back behind its own commit.
+    pub(crate) fn supersede(&mut self, old: &ArrayState, lsn: u64) {
+        if old.put_lsn == 0 {
+            return;
+        }
+        let synced = self.shared.seen.lock().cursor.as_ref().map_or(0, |cursor| cursor.synced);
+        if old.put_lsn > synced {
+            // As above: what cannot be removed is an orphan.
+            let _orphan = self.shared.dir.unlink(&paths::generation(old.generation));
+        } else {
+            self.writer.superseded.push((old.generation, lsn));
+        }
+    }
+
+    /// Whether the journal is in a state that a commit can follow on.
+    pub(crate) fn checkpoint_due(&self) -> bool {
+        const JOURNAL_LIMIT: u64 = 64 << 20;
+        let seen = self.shared.seen.lock();
+        seen.recovery_due
+            || !seen.trailer
+            || seen.cursor.as_ref().is_none_or(|cursor| cursor.tail > JOURNAL_LIMIT)
+    }
+}
