@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use numpack::{ArrayMeta, DType, Options, Selection, Shape, Store};
+use numpack::{ArrayMeta, DType, Options, Selection, Store};
 use numpack_cli::{EXIT_ERROR, EXIT_OK, EXIT_USAGE, Style};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -44,10 +44,7 @@ fn parsed(args: &[&str]) -> Value {
 }
 
 fn meta(dtype: DType, dims: &[u64]) -> ArrayMeta {
-    ArrayMeta {
-        dtype,
-        shape: Shape::new(dims, dtype).unwrap(),
-    }
+    ArrayMeta::new(dtype, dims).unwrap()
 }
 
 /// A store with three arrays, one of them with a deleted row; it is still open in this process.
@@ -116,7 +113,9 @@ fn find_time(line: &str) -> Option<usize> {
 
 /// Where so many hexadecimal digits stand.
 fn find_digits(line: &str, count: usize) -> Option<usize> {
-    line.as_bytes().windows(count).position(|window| window.iter().all(u8::is_ascii_hexdigit))
+    line.as_bytes()
+        .windows(count)
+        .position(|window| window.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Every file of a store with its bytes.
@@ -137,10 +136,10 @@ fn bytes(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn ls_shows_the_arrays_in_the_order_of_their_first_save() {
     let (dir, _writer) = sample();
     let expected = "\
-NAME        DTYPE    SHAPE   DELETED   SIZE  MODIFIED (UTC)
-emb         float32  [2, 4]        1   48 B  TIME
-label       int32    [5]           0   20 B  TIME
-naïve name  bool     []            0    1 B  TIME";
+NAME        DTYPE    SHAPE   DELETED  SIZE  MODIFIED (UTC)
+emb         float32  [2, 4]        1  48 B  TIME
+label       int32    [5]           0  20 B  TIME
+naïve name  bool     []            0   1 B  TIME";
     assert_eq!(
         masked(&output(&["ls", dir.path().to_str().unwrap()])),
         expected
@@ -201,6 +200,27 @@ fn info_names_the_rows_that_all_arrays_share() {
         parsed(&["info", dir.path().to_str().unwrap(), "--json"])["rows"],
         3
     );
+}
+
+#[test]
+fn a_store_that_only_0_4_has_written_is_described_too() {
+    let (dir, store) = sample();
+    store.close().unwrap();
+    fs::remove_dir_all(dir.path().join(".npk")).unwrap();
+    let path = dir.path().to_str().unwrap();
+    let facts = parsed(&["info", path, "--json"]);
+    assert_eq!(
+        (&facts["arrays"], &facts["journal_records"]),
+        (&json!(3), &json!(0))
+    );
+    let refused = numpack(&["journal", path]);
+    assert_eq!(refused.code, EXIT_ERROR);
+    assert!(
+        refused
+            .err
+            .ends_with("(hint: a store that only NumPack 0.4 has written has no journal)\n")
+    );
+    assert!(!dir.path().join(".npk").exists());
 }
 
 #[test]

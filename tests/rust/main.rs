@@ -20,11 +20,16 @@ fn every_file_is_compiled() {
     let mut seen = 0;
     for path in numpack_tests::files("tests/rust", "rs") {
         let path = numpack_tests::relative(&path);
-        let name = path.trim_start_matches("tests/rust/").trim_end_matches(".rs");
+        let name = path
+            .trim_start_matches("tests/rust/")
+            .trim_end_matches(".rs");
         // A directory belongs to the file of its name, which lists what is in it.
         if name != "main" && !name.contains('/') {
             seen += 1;
-            assert!(listed.contains(&format!("\nmod {name};\n")), "main.rs lacks `mod {name};`");
+            assert!(
+                listed.contains(&format!("\nmod {name};\n")),
+                "main.rs lacks `mod {name};`"
+            );
         }
     }
     assert!(seen >= 7, "only {seen} files were seen");

@@ -20,7 +20,9 @@ pub fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
     let mut open = vec![root().join(directory)];
     while let Some(directory) = open.pop() {
         for entry in fs::read_dir(&directory).expect("a directory of the checkout is readable") {
-            let path = entry.expect("a directory of the checkout is readable").path();
+            let path = entry
+                .expect("a directory of the checkout is readable")
+                .path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if path.is_dir() {
                 if !name.starts_with('.') && name != "__pycache__" {
@@ -40,12 +42,26 @@ pub fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
 /// # Panics
 /// If `path` lies elsewhere.
 pub fn relative(path: &Path) -> String {
-    let path = path.strip_prefix(root()).expect("the path lies below the root of the checkout");
+    let path = path
+        .strip_prefix(root())
+        .expect("the path lies below the root of the checkout");
     let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
     parts.join("/")
 }
 
-/// A source file down to the test module at its end, which starts with `#[cfg(test)]` and `mod`.
+/// A source file down to the test module at its end: `#[cfg(test)]` and, next, `mod tests {`.
 pub fn library_part(source: &str) -> &str {
-    source.find("\n#[cfg(test)]\nmod tests {").map_or(source, |end| &source[..=end])
+    const MARK: &str = "\n#[cfg(test)]\n";
+    let is_module = |end: &usize| {
+        let line = source[end + MARK.len()..]
+            .lines()
+            .next()
+            .unwrap_or_default();
+        line.trim_start_matches("pub(crate) ") == "mod tests {"
+    };
+    let end = source
+        .match_indices(MARK)
+        .map(|(end, _)| end)
+        .find(is_module);
+    end.map_or(source, |end| &source[..=end])
 }

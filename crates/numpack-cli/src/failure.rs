@@ -36,6 +36,11 @@ fn hint(error: &numpack::Error) -> Option<&'static str> {
         numpack::Error::Corrupt { .. } => {
             Some("`numpack journal DIR` shows how far the journal can be read")
         }
+        numpack::Error::Io { path, source, .. }
+            if path.ends_with(".npk/journal") && source.kind() == io::ErrorKind::NotFound =>
+        {
+            Some("a store that only NumPack 0.4 has written has no journal")
+        }
         _ => None,
     }
 }

@@ -78,7 +78,12 @@ where
 }
 
 /// Prints what the argument parser has to say: help and version to `out`, mistakes to `err`.
-fn explain(usage: &clap::Error, out: &mut dyn Write, err: &mut dyn Write, style: Style) -> u8 {
+fn explain<'a>(
+    usage: &clap::Error,
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+    style: Style,
+) -> u8 {
     let (sink, color, code) = if usage.use_stderr() {
         (err, style.color_err, EXIT_USAGE)
     } else {

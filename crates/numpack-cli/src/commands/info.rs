@@ -1,5 +1,5 @@
 //! `numpack info DIR [ARRAY]`: a store, or one array, described.
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use numpack::ArrayInfo;
@@ -24,14 +24,13 @@ struct StoreFacts {
 /// The store as a whole.
 pub(super) fn store(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let infos = super::open(dir)?.infos()?;
-    let dump = numpack::dump_journal(dir)?;
     let facts = StoreFacts {
         path: dir.display().to_string(),
         arrays: infos.len(),
         rows: common_rows(&infos),
         deleted: infos.iter().map(|info| info.deleted).sum(),
         size_bytes: infos.iter().map(|info| info.size_bytes).sum(),
-        journal_records: dump.frames.len(),
+        journal_records: journal_records(dir)?,
     };
     if json {
         return output::json(out, &facts);
@@ -52,6 +51,15 @@ pub(super) fn store(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), F
             ("journal records", facts.journal_records.to_string()),
         ],
     )
+}
+
+/// The records of the journal; a store that only NumPack 0.4 has written has none.
+fn journal_records(dir: &Path) -> Result<usize, Failure> {
+    match numpack::dump_journal(dir) {
+        Ok(dump) => Ok(dump.frames.len()),
+        Err(numpack::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The rows of each array if all have as many; arrays of rank 0 are not part of a table.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use numpack::JournalDump;
-use numpack::journal::{Content, Frame, Header, Record};
+use numpack::journal::{Content, Frame, Header, Hint, Record};
 use serde::Serialize;
 
 use super::ls::shape;
@@ -27,6 +27,24 @@ impl From<&Header> for HeaderFacts {
             epoch: header.epoch,
             base_lsn: header.base_lsn,
             meta_lsn: header.meta_lsn,
+        }
+    }
+}
+
+/// What the last writer told readers; recovery does not rely on it.
+#[derive(Serialize)]
+struct HintFacts {
+    tail: u64,
+    last_lsn: u64,
+    synced_lsn: u64,
+}
+
+impl From<&Hint> for HintFacts {
+    fn from(hint: &Hint) -> Self {
+        Self {
+            tail: hint.tail,
+            last_lsn: hint.last_lsn,
+            synced_lsn: hint.synced_lsn,
         }
     }
 }
@@ -61,6 +79,7 @@ impl Line {
 struct Dump {
     path: String,
     header: Option<HeaderFacts>,
+    hint: Option<HintFacts>,
     records: Vec<Line>,
     end_offset: u64,
     end_reason: String,
@@ -74,6 +93,7 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let JournalDump {
         header,
+        hint,
         frames,
         end: (end_offset, end_reason),
         ..
@@ -81,6 +101,7 @@ pub(super) fn run(
     let dump = Dump {
         path: dir.display().to_string(),
         header: header.as_ref().map(HeaderFacts::from),
+        hint: hint.as_ref().map(HintFacts::from),
         records: frames
             .iter()
             .map(|(offset, frame)| Line::new(*offset, frame))
@@ -91,18 +112,21 @@ pub(super) fn run(
     if json {
         return output::json(out, &dump);
     }
-    match &dump.header {
-        None => writeln!(out, "no header")?,
-        Some(header) => output::facts(
-            out,
-            &[
-                ("store id", header.store_id.clone()),
-                ("epoch", header.epoch.to_string()),
-                ("base lsn", header.base_lsn.to_string()),
-                ("metadata lsn", header.meta_lsn.to_string()),
-            ],
-        )?,
+    let mut facts = Vec::new();
+    if let Some(header) = &dump.header {
+        facts.push(("store id", header.store_id.clone()));
+        facts.push(("epoch", header.epoch.to_string()));
+        facts.push(("base lsn", header.base_lsn.to_string()));
+        facts.push(("metadata lsn", header.meta_lsn.to_string()));
     }
+    if let Some(hint) = &dump.hint {
+        facts.push((
+            "hinted lsn",
+            format!("{} at offset {}", hint.last_lsn, hint.tail),
+        ));
+        facts.push(("synced lsn", hint.synced_lsn.to_string()));
+    }
+    output::facts(out, &facts)?;
     if !dump.records.is_empty() {
         writeln!(out)?;
         let columns = [
