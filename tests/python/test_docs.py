@@ -1,0 +1,88 @@
+"""Every example runs: README.md, docs, docstrings, examples/."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpack
+import numpy as np
+import pytest
+from support import ROOT
+
+BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.M | re.S)
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def blocks(document):
+    """The python blocks of a document, each behind as many newlines as stand before it."""
+    text = document.read_text()
+    for found in BLOCK.finditer(text):
+        yield "\n" * text.count("\n", 0, found.start(1)) + found[1]
+
+
+def test_there_are_documents_and_examples():
+    assert list(blocks(ROOT / "README.md"))
+    assert EXAMPLES
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_blocks_of_a_document_run(document, tmp_path, monkeypatch):
+    """In their order, in one namespace, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for block in blocks(document):
+        exec(compile(block, str(document), "exec"), namespace)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_run(example, tmp_path):
+    finished = subprocess.run(
+        [sys.executable, str(example)], cwd=tmp_path, capture_output=True, text=True, timeout=600
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.stdout
+
+
+def package_doctests():
+    """The docstrings of the package that hold examples."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    names = ["numpack", *(f"numpack.{m.name}" for m in pkgutil.iter_modules(numpack.__path__))]
+    found = {}
+    for name in names:
+        module = importlib.import_module(name)
+        for test in finder.find(module, name):
+            if test.examples:
+                found[test.name] = test
+    # The classes of the compiled module are found through the names that the package gives them.
+    for name in numpack.__all__:
+        value = getattr(numpack, name)
+        if isinstance(value, type):
+            module = importlib.import_module(value.__module__)
+            for test in finder.find(value, f"numpack.{name}", module=module):
+                if test.examples:
+                    found.setdefault(test.name, test)
+    return found
+
+
+DOCTESTS = package_doctests()
+
+
+def test_docstrings_hold_examples():
+    for name in ("save", "load", "replace", "append", "drop", "view", "sql", "batch_mode"):
+        assert any(test.endswith(f"NumPack.{name}") for test in DOCTESTS), name
+
+
+@pytest.mark.parametrize("name", sorted(DOCTESTS))
+def test_docstring_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    test = DOCTESTS[name]
+    test.globs = {"np": np, "numpack": numpack, "NumPack": numpack.NumPack, "Path": Path}
+    report = []
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    doctest.DocTestRunner(optionflags=flags).run(test, out=report.append)
+    assert not report, "".join(report)
