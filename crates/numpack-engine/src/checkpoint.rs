@@ -55,7 +55,10 @@ impl WriteGuard<'_> {
     }
 
     fn sync_dir(&self, sub: &str) -> Result<()> {
-        self.shared.dir.sync(sub).map_err(|source| self.io("flush", sub, source))
+        self.shared
+            .dir
+            .sync(sub)
+            .map_err(|source| self.io("flush", sub, source))
     }
 
     fn write_bitmap(&self, array: &mut ArrayState, flush: bool) -> Result<()> {
@@ -67,7 +70,12 @@ impl WriteGuard<'_> {
             return Ok(());
         };
         let name = array.name.bitmap_file();
-        self.replace_file(paths::BITMAP_NEXT, &name, &deletions.to_file().encode(), flush)
+        self.replace_file(
+            paths::BITMAP_NEXT,
+            &name,
+            &deletions.to_file().encode(),
+            flush,
+        )
     }
 
     /// Gives a generation the array's own name.
@@ -80,11 +88,15 @@ impl WriteGuard<'_> {
         match self.shared.dir.rename(&from, &own) {
             Ok(()) => {
                 // Two names of one inode, left by a rename of the array, are left alone by rename.
-                ignore_missing(self.shared.dir.unlink(&from)).map_err(|e| self.io("remove", &from, e))?;
+                ignore_missing(self.shared.dir.unlink(&from))
+                    .map_err(|e| self.io("remove", &from, e))?;
             }
             // An earlier checkpoint was interrupted after this step.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.shared.dir.stat(&own).map_err(|source| self.io("find", &own, source))?;
+                self.shared
+                    .dir
+                    .stat(&own)
+                    .map_err(|source| self.io("find", &own, source))?;
             }
             Err(source) => return Err(self.io("rename", &from, source)),
         }
@@ -96,7 +108,13 @@ impl WriteGuard<'_> {
     /// Cuts off what killed or failed appends left behind the committed rows: 0.4.2 appends at the
     /// end of the file wherever that is. Gives what is known of each file afterwards.
     fn settle_lengths(&self, state: &State, flush: bool) -> Result<Vec<Stat>> {
-        let absent = Stat { len: 0, ino: 0, mtime_ns: 0, links: 0, is_file: false };
+        let absent = Stat {
+            len: 0,
+            ino: 0,
+            mtime_ns: 0,
+            links: 0,
+            is_file: false,
+        };
         let mut stats = Vec::with_capacity(state.arrays.len());
         for array in state.arrays.values() {
             let name = match array.location {
@@ -134,7 +152,10 @@ impl WriteGuard<'_> {
                 id
             }
         };
-        let epoch = seen.header.as_ref().map_or(Some(0), |header| header.epoch.checked_add(1));
+        let epoch = seen
+            .header
+            .as_ref()
+            .map_or(Some(0), |header| header.epoch.checked_add(1));
         let epoch = epoch.ok_or_else(|| Error::Corrupt {
             path: self.shared.path.clone(),
             reason: "the journal's epoch is at its end".to_owned(),
@@ -165,24 +186,36 @@ impl WriteGuard<'_> {
             },
             modified_us: array.modified_us,
         });
-        let entries = state.arrays.values().zip(stats).map(|(array, stat)| TrailerEntry {
-            name_hash: array.name.hash64(),
-            generation: array.generation,
-            rows: array.physical_rows(),
-            data_len: stat.len,
-            data_ino: stat.ino,
-            data_mtime_ns: stat.mtime_ns,
-            deleted: array.deleted(),
-            sums_hash: 0,
-        });
+        let entries = state
+            .arrays
+            .values()
+            .zip(stats)
+            .map(|(array, stat)| TrailerEntry {
+                name_hash: array.name.hash64(),
+                generation: array.generation,
+                rows: array.physical_rows(),
+                data_len: stat.len,
+                data_ino: stat.ino,
+                data_mtime_ns: stat.mtime_ns,
+                deleted: array.deleted(),
+                sums_hash: 0,
+            });
         let trailer = Trailer {
             store_id: header.store_id,
             checkpoint_lsn: state.lsn,
             epoch: header.epoch,
             entries: entries.collect(),
         };
-        let metadata = Metadata { arrays: arrays.collect(), trailer: Some(trailer) };
-        self.replace_file(paths::METADATA_NEXT, paths::METADATA, &metadata.encode(), flush)?;
+        let metadata = Metadata {
+            arrays: arrays.collect(),
+            trailer: Some(trailer),
+        };
+        self.replace_file(
+            paths::METADATA_NEXT,
+            paths::METADATA,
+            &metadata.encode(),
+            flush,
+        )?;
         if flush { self.sync_dir("") } else { Ok(()) }
     }
 
@@ -197,12 +230,21 @@ impl WriteGuard<'_> {
             if flush { file.sync_data() } else { Ok(()) }
         };
         write().map_err(|source| self.io("write", next, source))?;
-        dir.rename(next, name).map_err(|source| self.io("replace", name, source))
+        dir.rename(next, name)
+            .map_err(|source| self.io("replace", name, source))
     }
 
     /// Removes the files of arrays that are gone, and bitmaps and segments that no longer hold.
     fn remove_replaced(&self, state: &State) -> Result<()> {
-        let names: Vec<ArrayName> = self.shared.seen.lock().touched.names.iter().cloned().collect();
+        let names: Vec<ArrayName> = self
+            .shared
+            .seen
+            .lock()
+            .touched
+            .names
+            .iter()
+            .cloned()
+            .collect();
         for name in names {
             let array = state.get(name.as_str());
             if array.is_none() {
@@ -219,13 +261,16 @@ impl WriteGuard<'_> {
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        ignore_missing(self.shared.dir.unlink(name)).map_err(|source| self.io("remove", name, source))
+        ignore_missing(self.shared.dir.unlink(name))
+            .map_err(|source| self.io("remove", name, source))
     }
 
     fn remove_segments(&self, name: &ArrayName) -> Result<()> {
         self.remove(&name.segments_file())?;
         let segments = name.segments_dir();
-        let Ok(files) = self.shared.dir.list(&segments) else { return Ok(()) };
+        let Ok(files) = self.shared.dir.list(&segments) else {
+            return Ok(());
+        };
         for file in files {
             self.remove(&format!("{segments}/{file}"))?;
         }
@@ -236,25 +281,38 @@ impl WriteGuard<'_> {
     /// written is locked by its writer.
     fn remove_orphans(&self, state: &State) -> Result<()> {
         let dir = &self.shared.dir;
-        let used: HashSet<u64> = state.arrays.values().map(|array| array.generation).collect();
+        let used: HashSet<u64> = state
+            .arrays
+            .values()
+            .map(|array| array.generation)
+            .collect();
         let names = dir
             .list(paths::PRIVATE_DIR)
             .map_err(|source| self.io("list", paths::PRIVATE_DIR, source))?;
         for name in names {
-            let Some(generation) = store_files::parse_generation_file(&name) else { continue };
+            let Some(generation) = store_files::parse_generation_file(&name) else {
+                continue;
+            };
             // A used generation that still has a private name is another link to an own file.
             let path = paths::generation(generation);
             if used.contains(&generation) {
                 continue;
             }
-            let Ok(file) = dir.open(&path, Open::Write) else { continue };
+            let Ok(file) = dir.open(&path, Open::Write) else {
+                continue;
+            };
             if file.try_lock(Lock::Exclusive).unwrap_or(false) {
                 self.remove(&path)?;
                 continue;
             }
             // Locked: by its writer while it is written, or by views of a superseded generation,
             // which keep the inode and do not need the name.
-            if self.writer.superseded.iter().any(|(old, _)| *old == generation) {
+            if self
+                .writer
+                .superseded
+                .iter()
+                .any(|(old, _)| *old == generation)
+            {
                 self.remove(&path)?;
             }
         }
@@ -270,7 +328,9 @@ impl WriteGuard<'_> {
         write_all_at(&*journal, &header.encode(), slot)
             .map_err(|source| self.io("write", paths::JOURNAL, source))?;
         if made && flush {
-            journal.sync_data().map_err(|source| self.io("flush", paths::JOURNAL, source))?;
+            journal
+                .sync_data()
+                .map_err(|source| self.io("flush", paths::JOURNAL, source))?;
             self.sync_dir(paths::PRIVATE_DIR)?;
             self.sync_dir("")?;
         }

@@ -35,7 +35,13 @@ pub(crate) fn commit(
 
 /// Removes all arrays as one commit.
 pub(crate) fn drop_all(shared: &Shared, options: &Options) -> Result<u64> {
-    commit_changes(shared, options, None, vec![Change::DropAll], options.durability)
+    commit_changes(
+        shared,
+        options,
+        None,
+        vec![Change::DropAll],
+        options.durability,
+    )
 }
 
 fn commit_changes(
@@ -59,12 +65,15 @@ fn commit_changes(
     for change in changes {
         plan.add(change)?;
     }
-    let Plan { records, staged, replaced, scratch, .. } = plan;
+    let Plan {
+        records,
+        staged,
+        replaced,
+        scratch,
+        ..
+    } = plan;
     if records.is_empty() {
         return Ok(shared.state.read().lsn);
-    }
-    for file in &staged {
-        file.release()?;
     }
     let lsn = match guard.commit(records, durability) {
         Ok(lsn) => lsn,
@@ -77,8 +86,15 @@ fn commit_changes(
         }
     };
     staged.into_iter().for_each(Staged::claim);
-    let kept: HashSet<u64> = scratch.arrays.values().map(|array| array.generation).collect();
-    for old in replaced.into_iter().filter(|old| !kept.contains(&old.generation)) {
+    let kept: HashSet<u64> = scratch
+        .arrays
+        .values()
+        .map(|array| array.generation)
+        .collect();
+    for old in replaced
+        .into_iter()
+        .filter(|old| !kept.contains(&old.generation))
+    {
         guard.supersede(&old, lsn);
     }
     if durability == Durability::Full {
@@ -90,12 +106,16 @@ fn commit_changes(
 fn check_unchanged(state: &State, read: &ArraySnapshot) -> Result<()> {
     match state.get(read.name().as_str()) {
         Some(now) if now.same_content(read.state()) => Ok(()),
-        _ => Err(Error::Conflict { name: read.name().to_string() }),
+        _ => Err(Error::Conflict {
+            name: read.name().to_string(),
+        }),
     }
 }
 
 fn now_us() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -138,21 +158,29 @@ impl<'g, 'a> Plan<'g, 'a> {
     }
 
     fn get(&mut self, name: &ArrayName) -> Result<Arc<ArrayState>> {
-        self.find(name).ok_or_else(|| Error::not_found(name.as_str()))
+        self.find(name)
+            .ok_or_else(|| Error::not_found(name.as_str()))
     }
 
     /// The array, which must have rows to select.
     fn get_rows(&mut self, name: &ArrayName) -> Result<Arc<ArrayState>> {
         let array = self.get(name)?;
         if array.meta.shape.ndim() == 0 {
-            return Err(Error::ZeroDimensional { name: name.to_string() });
+            return Err(Error::ZeroDimensional {
+                name: name.to_string(),
+            });
         }
         Ok(array)
     }
 
     fn record(&mut self, record: Record) -> Result<()> {
         let lsn = self.first_lsn + self.records.len() as u64;
-        let frame = Frame { lsn, epoch: 0, more: false, record };
+        let frame = Frame {
+            lsn,
+            epoch: 0,
+            more: false,
+            record,
+        };
         self.scratch.apply(&frame).map_err(Error::InvalidArgument)?;
         self.records.push(frame.record);
         Ok(())
@@ -160,21 +188,38 @@ impl<'g, 'a> Plan<'g, 'a> {
 
     fn add(&mut self, change: Change<'_>) -> Result<()> {
         match change {
-            Change::Put { name, meta, content, staged } => {
+            Change::Put {
+                name,
+                meta,
+                content,
+                staged,
+            } => {
                 self.find(&name);
                 self.put(name, meta, content, staged, false)
             }
             Change::Append { name, meta, rows } => self.append(&name, &meta, rows),
-            Change::Replace { name, selection, meta, rows } => {
-                self.replace(&name, &selection, &meta, rows)
-            }
+            Change::Replace {
+                name,
+                selection,
+                meta,
+                rows,
+            } => self.replace(&name, &selection, &meta, rows),
             Change::Update { base, runs, rows } => self.update(&base, &runs, rows),
             Change::DeleteRows { name, selection } => self.delete_rows(&name, &selection),
             Change::ClearRows { name } => {
                 let array = self.get_rows(&name)?;
                 let shape = array.meta.shape.with_rows(0, array.meta.dtype)?;
                 let staged = Staged::create(self.guard.shared)?;
-                self.put(name, ArrayMeta { dtype: array.meta.dtype, shape }, Content::Zeros, staged, false)
+                self.put(
+                    name,
+                    ArrayMeta {
+                        dtype: array.meta.dtype,
+                        shape,
+                    },
+                    Content::Zeros,
+                    staged,
+                    false,
+                )
             }
             Change::Drop { name } => {
                 if let Some(array) = self.find(&name) {
@@ -193,7 +238,11 @@ impl<'g, 'a> Plan<'g, 'a> {
             Change::Compact { name } => {
                 let array = self.get(&name)?;
                 let single = !matches!(array.location, Location::Segments(_));
-                if array.deleted() == 0 && single { Ok(()) } else { self.rewrite_live(&array, name) }
+                if array.deleted() == 0 && single {
+                    Ok(())
+                } else {
+                    self.rewrite_live(&array, name)
+                }
             }
         }
     }
@@ -206,11 +255,18 @@ impl<'g, 'a> Plan<'g, 'a> {
         staged: Staged,
         keep_deletions: bool,
     ) -> Result<()> {
-        self.replaced.extend(self.scratch.get(name.as_str()).cloned());
-        let generation = staged.generation;
-        self.staged.push(staged);
+        self.replaced
+            .extend(self.scratch.get(name.as_str()).cloned());
+        let generation = self.stage(staged)?;
         let modified_us = now_us();
-        self.record(Record::Put(Put { name, meta, generation, modified_us, content, keep_deletions }))
+        self.record(Record::Put(Put {
+            name,
+            meta,
+            generation,
+            modified_us,
+            content,
+            keep_deletions,
+        }))
     }
 
     fn append(&mut self, name: &ArrayName, meta: &ArrayMeta, rows: &[u8]) -> Result<()> {
@@ -227,16 +283,25 @@ impl<'g, 'a> Plan<'g, 'a> {
         let start_row = array.physical_rows();
         // The state after this change must be one that the format can describe.
         array.meta.shape.with_rows(
-            start_row.checked_add(count).ok_or_else(|| too_large(name))?,
+            start_row
+                .checked_add(count)
+                .ok_or_else(|| too_large(name))?,
             array.meta.dtype,
         )?;
         if !rows.is_empty() {
             let file = self.guard.data_file(&array)?;
             let own = name.data_file();
             let offset = array.meta.byte_len();
-            let found = file.stat().map_err(|source| self.guard.io("stat", &own, source))?.len;
+            let found = file
+                .stat()
+                .map_err(|source| self.guard.io("stat", &own, source))?
+                .len;
             if found < offset {
-                return Err(Error::DataFileTooShort { name: name.to_string(), expected: offset, found });
+                return Err(Error::DataFileTooShort {
+                    name: name.to_string(),
+                    expected: offset,
+                    found,
+                });
             }
             write_all_at(&*file, rows, offset)
                 .map_err(|source| self.guard.io("append to", &own, source))?;
@@ -271,7 +336,11 @@ impl<'g, 'a> Plan<'g, 'a> {
         };
         if given != selected.len() {
             let expected = selected.len();
-            return Err(Error::RowCount { name: name.to_string(), expected, given });
+            return Err(Error::RowCount {
+                name: name.to_string(),
+                expected,
+                given,
+            });
         }
         if selected.is_empty() {
             return Ok(());
@@ -286,7 +355,9 @@ impl<'g, 'a> Plan<'g, 'a> {
         }
         let array = self.get(base.name())?;
         if !array.same_content(base.state()) {
-            return Err(Error::Conflict { name: base.name().to_string() });
+            return Err(Error::Conflict {
+                name: base.name().to_string(),
+            });
         }
         let row_bytes = base.row_bytes();
         let mut changed = Vec::new();
@@ -316,12 +387,22 @@ impl<'g, 'a> Plan<'g, 'a> {
         let meta = if array.meta.shape.ndim() == 0 {
             array.meta.clone()
         } else {
-            let shape = array.meta.shape.with_rows(array.live_rows(), array.meta.dtype)?;
-            ArrayMeta { dtype: array.meta.dtype, shape }
+            let shape = array
+                .meta
+                .shape
+                .with_rows(array.live_rows(), array.meta.dtype)?;
+            ArrayMeta {
+                dtype: array.meta.dtype,
+                shape,
+            }
         };
         let mut source = LiveRows::new(&pins, array);
         let staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(name.as_str(), &mut source as &mut dyn RowSource, meta.byte_len())?;
+        let hash = staged.fill(
+            name.as_str(),
+            &mut source as &mut dyn RowSource,
+            meta.byte_len(),
+        )?;
         self.put(name, meta, Content::Hashed(hash), staged, false)
     }
 
@@ -344,7 +425,11 @@ impl<'g, 'a> Plan<'g, 'a> {
                 runs_of(rows.map(|row| deletions.physical(row)))
             }
         };
-        let delete = DeleteRows { name: name.clone(), generation: array.generation, runs };
+        let delete = DeleteRows {
+            name: name.clone(),
+            generation: array.generation,
+            runs,
+        };
         for part in delete.split() {
             self.record(Record::DeleteRows(part))?;
         }
@@ -352,7 +437,15 @@ impl<'g, 'a> Plan<'g, 'a> {
     }
 
     fn drop_all(&mut self) -> Result<()> {
-        let names: Vec<ArrayName> = self.guard.shared.state.read().arrays.keys().cloned().collect();
+        let names: Vec<ArrayName> = self
+            .guard
+            .shared
+            .state
+            .read()
+            .arrays
+            .keys()
+            .cloned()
+            .collect();
         for name in names {
             self.find(&name);
         }
@@ -367,7 +460,9 @@ impl<'g, 'a> Plan<'g, 'a> {
 
     fn refuse_existing(&mut self, name: &ArrayName) -> Result<()> {
         match self.find(name) {
-            Some(_) => Err(Error::AlreadyExists { name: name.to_string() }),
+            Some(_) => Err(Error::AlreadyExists {
+                name: name.to_string(),
+            }),
             None => Ok(()),
         }
     }
@@ -388,8 +483,11 @@ impl<'g, 'a> Plan<'g, 'a> {
         let own = from.data_file();
         let old = paths::generation(array.generation);
         let path = if dir.stat(&old).is_ok() { &old } else { &own };
-        let file = dir.open(path, Open::Write).map_err(|source| self.guard.io("open", path, source))?;
-        file.sync_data().map_err(|source| self.guard.io("flush", path, source))?;
+        let file = dir
+            .open(path, Open::Write)
+            .map_err(|source| self.guard.io("open", path, source))?;
+        file.sync_data()
+            .map_err(|source| self.guard.io("flush", path, source))?;
         let staged = match Staged::link(self.guard.shared, path) {
             Ok(staged) => staged,
             // A file system without links: the rows are copied.
@@ -403,15 +501,30 @@ impl<'g, 'a> Plan<'g, 'a> {
             }
             Err(source) => return Err(self.guard.io("link", path, source)),
         };
+        let generation = self.stage(staged)?;
+        self.replaced.push(array);
+        self.record(Record::Rename {
+            from,
+            to,
+            generation,
+        })
+    }
+
+    /// Takes a new generation over. Its lock is given back, so that later changes of the transaction
+    /// can read it: nobody removes orphans while this transaction holds the writer lock.
+    fn stage(&mut self, staged: Staged) -> Result<u64> {
+        staged.release()?;
         let generation = staged.generation;
         self.staged.push(staged);
-        self.replaced.push(array);
-        self.record(Record::Rename { from, to, generation })
+        Ok(generation)
     }
 }
 
 fn no_links(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::TooManyLinks)
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::TooManyLinks
+    )
 }
 
 /// The physical rows of live rows.

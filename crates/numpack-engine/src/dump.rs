@@ -30,9 +30,9 @@ pub struct JournalDump {
 /// [`Error::NoStore`] when there is no directory, [`Error::Io`] when there is no journal in it,
 /// [`Error::Corrupt`] when its header is damaged.
 pub fn dump_journal(path: &Path) -> Result<JournalDump> {
-    let dir = RealFs
-        .open_dir(path, false)
-        .map_err(|_| Error::NoStore { path: path.to_path_buf() })?;
+    let dir = RealFs.open_dir(path, false).map_err(|_| Error::NoStore {
+        path: path.to_path_buf(),
+    })?;
     let file = dir
         .open(paths::JOURNAL, Open::Read)
         .map_err(|source| Error::io("open", path.join(paths::JOURNAL), source))?;
@@ -49,5 +49,10 @@ pub fn dump_journal(path: &Path) -> Result<JournalDump> {
             (cursor.tail, reason.to_string())
         }
     };
-    Ok(JournalDump { header: head.header, hint: head.hint, frames, end })
+    Ok(JournalDump {
+        header: head.header,
+        hint: head.hint,
+        frames,
+        end,
+    })
 }

@@ -143,7 +143,9 @@ pub enum Error {
     #[error("interrupted while waiting for the writer lock")]
     Interrupted,
     /// An array that the transaction read was changed by another writer.
-    #[error("array \"{name}\" was changed by another writer since it was read; nothing was written")]
+    #[error(
+        "array \"{name}\" was changed by another writer since it was read; nothing was written"
+    )]
     Conflict {
         /// The array.
         name: String,
@@ -157,7 +159,9 @@ pub enum Error {
         reason: String,
     },
     /// A data file holds fewer bytes than its array needs.
-    #[error("array \"{name}\": Data file is smaller than expected: expected {expected} bytes, found {found} bytes")]
+    #[error(
+        "array \"{name}\": Data file is smaller than expected: expected {expected} bytes, found {found} bytes"
+    )]
     DataFileTooShort {
         /// The array.
         name: String,
@@ -201,12 +205,18 @@ pub enum Error {
 impl Error {
     /// An [`Error::Io`] for `action` on `path`.
     pub(crate) fn io(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
-        Self::Io { action, path: path.as_ref().to_path_buf(), source }
+        Self::Io {
+            action,
+            path: path.as_ref().to_path_buf(),
+            source,
+        }
     }
 
     /// An [`Error::NotFound`] for `name`.
     pub(crate) fn not_found(name: &str) -> Self {
-        Self::NotFound { name: name.to_owned() }
+        Self::NotFound {
+            name: name.to_owned(),
+        }
     }
 
     /// Whether the file asked for was not there: its generation has been replaced meanwhile.

@@ -35,7 +35,10 @@ impl Probe {
             Header::check_version(&bytes).map_err(ProbeError::Format)?;
             return Err(ProbeError::Damaged);
         }
-        Ok(Self { header, hint: Hint::newest(&bytes) })
+        Ok(Self {
+            header,
+            hint: Hint::newest(&bytes),
+        })
     }
 }
 
@@ -87,7 +90,12 @@ pub(crate) fn walk(
     cursor: &mut Cursor,
     each: &mut dyn FnMut(u64, &Frame),
 ) -> io::Result<EndReason> {
-    let mut window = Window { file, start: cursor.tail, bytes: Vec::new(), reach: FIRST_READ };
+    let mut window = Window {
+        file,
+        start: cursor.tail,
+        bytes: Vec::new(),
+        reach: FIRST_READ,
+    };
     let mut waiting: Vec<(u64, Frame)> = Vec::new();
     let mut at = cursor.clone();
     let mut needed = FRAME_HEADER_LEN;
@@ -163,7 +171,14 @@ mod tests {
     use numpack_format::journal::DeleteRows;
 
     fn header() -> Header {
-        Header { store_id: [1; 16], nonce: 9, epoch: 3, base_lsn: 40, meta_lsn: 40, boot_hash: 7 }
+        Header {
+            store_id: [1; 16],
+            nonce: 9,
+            epoch: 3,
+            base_lsn: 40,
+            meta_lsn: 40,
+            boot_hash: 7,
+        }
     }
 
     fn frames(lengths: &[usize]) -> Vec<Frame> {
@@ -185,7 +200,9 @@ mod tests {
     }
 
     fn file_of(bytes: &[u8]) -> std::sync::Arc<dyn File> {
-        let dir = MemoryFs::default().open_dir(std::path::Path::new("d"), true).unwrap();
+        let dir = MemoryFs::default()
+            .open_dir(std::path::Path::new("d"), true)
+            .unwrap();
         let file = dir.open("journal", Open::Create).unwrap();
         write_all_at(&*file, bytes, HEADER_LEN).unwrap();
         file
@@ -197,7 +214,9 @@ mod tests {
         let frames = frames(&[1, 0, 200, 3, 40_000, 5, 1, 1]);
         let (bytes, end) = Cursor::start(&header()).encode(&frames);
         let mut seen_lengths = std::collections::BTreeSet::new();
-        let cuts = (0..bytes.len()).step_by(4001).chain([bytes.len() - 1, bytes.len()]);
+        let cuts = (0..bytes.len())
+            .step_by(4001)
+            .chain([bytes.len() - 1, bytes.len()]);
         for cut in cuts {
             let file = file_of(&bytes[..cut]);
             let mut cursor = Cursor::start(&header());
@@ -227,7 +246,9 @@ mod tests {
 
     #[test]
     fn a_journal_without_header_is_blank_or_damaged() {
-        let dir = MemoryFs::default().open_dir(std::path::Path::new("d"), true).unwrap();
+        let dir = MemoryFs::default()
+            .open_dir(std::path::Path::new("d"), true)
+            .unwrap();
         let file = dir.open("journal", Open::Create).unwrap();
         assert!(Probe::read(&*file).unwrap().header.is_none());
         write_all_at(&*file, &header().encode(), Header::slot_offset(3)).unwrap();

@@ -65,4 +65,7 @@ pub use staging::RowSource;
 pub use store::{ArrayInfo, Store};
 pub use transaction::Transaction;
 
-const _: () = assert!(size_of::<usize>() == 8, "arrays are mapped whole: 64-bit only");
+const _: () = assert!(
+    size_of::<usize>() == 8,
+    "arrays are mapped whole: 64-bit only"
+);

@@ -56,11 +56,13 @@ impl Touched {
         match &frame.record {
             Record::Put(put) => {
                 self.names.insert(put.name.clone());
-                self.unsynced.insert((put.name.clone(), put.generation), frame.lsn);
+                self.unsynced
+                    .insert((put.name.clone(), put.generation), frame.lsn);
             }
             Record::Append(append) => {
                 self.names.insert(append.name.clone());
-                self.unsynced.insert((append.name.clone(), append.generation), frame.lsn);
+                self.unsynced
+                    .insert((append.name.clone(), append.generation), frame.lsn);
             }
             Record::DeleteRows(delete) => {
                 self.names.insert(delete.name.clone());
@@ -68,7 +70,11 @@ impl Touched {
             Record::Drop { name } => {
                 self.names.insert(name.clone());
             }
-            Record::Rename { from, to, generation } => {
+            Record::Rename {
+                from,
+                to,
+                generation,
+            } => {
                 self.names.insert(from.clone());
                 self.names.insert(to.clone());
                 self.unsynced.insert((to.clone(), *generation), frame.lsn);
@@ -94,11 +100,19 @@ pub(crate) fn load(dir: &dyn Dir, path: &Path) -> Result<Loaded> {
             Err(error) => return Err(error),
         }
     }
-    Err(last.unwrap_or_else(|| corrupt(path, "the metadata is older than the journal says".to_owned())))
+    Err(last.unwrap_or_else(|| {
+        corrupt(
+            path,
+            "the metadata is older than the journal says".to_owned(),
+        )
+    }))
 }
 
 pub(crate) fn corrupt(path: &Path, reason: String) -> Error {
-    Error::Corrupt { path: path.to_path_buf(), reason }
+    Error::Corrupt {
+        path: path.to_path_buf(),
+        reason,
+    }
 }
 
 pub(crate) fn probe(file: &dyn File, path: &Path) -> Result<Probe> {
@@ -117,10 +131,16 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
     };
     let Some((metadata, stat)) = read_metadata(dir, path)? else {
         if before.header.is_some() {
-            return Err(corrupt(path, "metadata.npkm is missing beside a journal".to_owned()));
+            return Err(corrupt(
+                path,
+                "metadata.npkm is missing beside a journal".to_owned(),
+            ));
         }
         refuse_orphans(dir, path)?;
-        return Ok(Some(Loaded { journal, ..Loaded::default() }));
+        return Ok(Some(Loaded {
+            journal,
+            ..Loaded::default()
+        }));
     };
     let state = base_state(dir, path, &metadata)?;
     if let Some(file) = &journal {
@@ -138,13 +158,19 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         ..Loaded::default()
     };
     let Some(header) = before.header else {
-        loaded.checkpoint_lsn = metadata.trailer.as_ref().map_or(0, |trailer| trailer.checkpoint_lsn);
+        loaded.checkpoint_lsn = metadata
+            .trailer
+            .as_ref()
+            .map_or(0, |trailer| trailer.checkpoint_lsn);
         loaded.state.lsn = loaded.checkpoint_lsn;
         return Ok(Some(loaded));
     };
     loaded.checkpoint_lsn = match &metadata.trailer {
         Some(trailer) if trailer.store_id != header.store_id => {
-            return Err(corrupt(path, "metadata.npkm and .npk/journal are of two stores".to_owned()));
+            return Err(corrupt(
+                path,
+                "metadata.npkm and .npk/journal are of two stores".to_owned(),
+            ));
         }
         Some(trailer) if trailer.checkpoint_lsn < header.meta_lsn => return Ok(None),
         Some(trailer) => trailer.checkpoint_lsn,
@@ -154,12 +180,21 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
 }
 
 /// Applies the journal; `None` when it was begun anew meanwhile.
-fn replay(loaded: &mut Loaded, dir: &dyn Dir, path: &Path, header: &Header) -> Result<Option<Loaded>> {
-    let Some(file) = loaded.journal.clone() else { return Ok(Some(std::mem::take(loaded))) };
+fn replay(
+    loaded: &mut Loaded,
+    dir: &dyn Dir,
+    path: &Path,
+    header: &Header,
+) -> Result<Option<Loaded>> {
+    let Some(file) = loaded.journal.clone() else {
+        return Ok(Some(std::mem::take(loaded)));
+    };
     let mut cursor = Cursor::start(header);
     let mut frames: Vec<(u64, Frame)> = Vec::new();
-    let end = walk(&*file, &mut cursor, &mut |offset, frame| frames.push((offset, frame.clone())))
-        .map_err(|source| Error::io("read", path.join(paths::JOURNAL), source))?;
+    let end = walk(&*file, &mut cursor, &mut |offset, frame| {
+        frames.push((offset, frame.clone()))
+    })
+    .map_err(|source| Error::io("read", path.join(paths::JOURNAL), source))?;
     let after = probe(&*file, path)?;
     if after.header.as_ref() != Some(header) {
         return Ok(None);
@@ -184,7 +219,13 @@ fn replay(loaded: &mut Loaded, dir: &dyn Dir, path: &Path, header: &Header) -> R
         loaded.touched.note(frame);
         if frame.lsn > loaded.checkpoint_lsn {
             loaded.state.apply(frame).map_err(|reason| {
-                corrupt(path, format!("record {} at byte {offset} of .npk/journal: {reason}", frame.lsn))
+                corrupt(
+                    path,
+                    format!(
+                        "record {} at byte {offset} of .npk/journal: {reason}",
+                        frame.lsn
+                    ),
+                )
             })?;
         }
     }
@@ -211,7 +252,9 @@ fn optional<T>(result: io::Result<T>, path: &Path, name: &str) -> Result<Option<
 }
 
 fn read_file(dir: &dyn Dir, path: &Path, name: &str) -> Result<Option<(Vec<u8>, Stat)>> {
-    let Some(file) = optional(dir.open(name, Open::Read), path, name)? else { return Ok(None) };
+    let Some(file) = optional(dir.open(name, Open::Read), path, name)? else {
+        return Ok(None);
+    };
     let read = || {
         let stat = file.stat()?;
         let len = usize::try_from(stat.len).map_err(|_| io::ErrorKind::FileTooLarge)?;
@@ -222,21 +265,33 @@ fn read_file(dir: &dyn Dir, path: &Path, name: &str) -> Result<Option<(Vec<u8>, 
         read_exact_at(&*file, &mut bytes, 0)?;
         Ok((bytes, stat))
     };
-    read().map(Some).map_err(|source| Error::io("read", path.join(name), source))
+    read()
+        .map(Some)
+        .map_err(|source| Error::io("read", path.join(name), source))
 }
 
 fn read_metadata(dir: &dyn Dir, path: &Path) -> Result<Option<(Metadata, Stat)>> {
-    let Some((bytes, stat)) = read_file(dir, path, paths::METADATA)? else { return Ok(None) };
-    let metadata =
-        Metadata::decode(&bytes).map_err(|error| corrupt(path, format!("metadata.npkm: {error}")))?;
+    let Some((bytes, stat)) = read_file(dir, path, paths::METADATA)? else {
+        return Ok(None);
+    };
+    let metadata = Metadata::decode(&bytes)
+        .map_err(|error| corrupt(path, format!("metadata.npkm: {error}")))?;
     Ok(Some((metadata, stat)))
 }
 
 /// A directory that holds data of arrays and no metadata is a damaged store, not an empty one.
 fn refuse_orphans(dir: &dyn Dir, path: &Path) -> Result<()> {
-    let names = dir.list("").map_err(|source| Error::io("list", path, source))?;
-    match names.iter().find(|name| numpack_format::store_files::is_data_file(name)) {
-        Some(name) => Err(corrupt(path, format!("\"{name}\" is there and metadata.npkm is not"))),
+    let names = dir
+        .list("")
+        .map_err(|source| Error::io("list", path, source))?;
+    match names
+        .iter()
+        .find(|name| numpack_format::store_files::is_data_file(name))
+    {
+        Some(name) => Err(corrupt(
+            path,
+            format!("\"{name}\" is there and metadata.npkm is not"),
+        )),
         None => Ok(()),
     }
 }
@@ -244,7 +299,10 @@ fn refuse_orphans(dir: &dyn Dir, path: &Path) -> Result<()> {
 fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> {
     let mut state = State::default();
     for (index, entry) in metadata.arrays.iter().enumerate() {
-        let known = metadata.trailer.as_ref().and_then(|trailer: &Trailer| trailer.entries.get(index));
+        let known = metadata
+            .trailer
+            .as_ref()
+            .and_then(|trailer: &Trailer| trailer.entries.get(index));
         let location = match entry.storage {
             Storage::Single => Location::Own,
             Storage::Segmented => {
@@ -258,7 +316,13 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
         };
         let deletions = match known {
             Some(known) if known.deleted == 0 => None,
-            _ => read_bitmap(dir, path, &entry.name, entry.meta.shape.rows(), known.is_some())?,
+            _ => read_bitmap(
+                dir,
+                path,
+                &entry.name,
+                entry.meta.shape.rows(),
+                known.is_some(),
+            )?,
         };
         let array = ArrayState {
             name: entry.name.clone(),
@@ -285,7 +349,11 @@ fn read_bitmap(
     let file = name.bitmap_file();
     let Some((bytes, _)) = read_file(dir, path, &file)? else {
         if must_exist {
-            return Err(Error::io("open", path.join(file), io::ErrorKind::NotFound.into()));
+            return Err(Error::io(
+                "open",
+                path.join(file),
+                io::ErrorKind::NotFound.into(),
+            ));
         }
         return Ok(None);
     };

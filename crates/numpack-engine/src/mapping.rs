@@ -10,7 +10,10 @@
 //!   in-place writer must take exclusively; the kernel keeps the lock as long as the mapping lives.
 //! - Another program that writes into or truncates a store's files is outside of this guarantee,
 //!   as it is for every mapped file; the documentation says so.
-#![expect(unsafe_code, reason = "memory maps of files are unsafe by nature; the contract is above")]
+#![expect(
+    unsafe_code,
+    reason = "memory maps of files are unsafe by nature; the contract is above"
+)]
 
 use std::fs::File;
 use std::io;
@@ -41,7 +44,12 @@ impl Mapping {
         // SAFETY: the bytes below `len` are committed bytes of one generation, which nobody changes
         // or cuts off while the shared lock that the caller (pin.rs) holds on this inode lives; the
         // length was checked above, and committed files never shrink.
-        let map = unsafe { MmapOptions::new().len(len).no_reserve_swap().map_copy_read_only(file)? };
+        let map = unsafe {
+            MmapOptions::new()
+                .len(len)
+                .no_reserve_swap()
+                .map_copy_read_only(file)?
+        };
         Ok(Self(Bytes::File(map)))
     }
 
@@ -84,7 +92,12 @@ impl PrivateMapping {
         check_length(file, len)?;
         // SAFETY: as in `Mapping::of_file` for the pages not yet written; written pages belong to
         // this mapping alone (MAP_PRIVATE).
-        let map = unsafe { MmapOptions::new().len(len).no_reserve_swap().map_copy(file)? };
+        let map = unsafe {
+            MmapOptions::new()
+                .len(len)
+                .no_reserve_swap()
+                .map_copy(file)?
+        };
         Ok(Self(Some(map)))
     }
 
@@ -148,7 +161,9 @@ pub fn written_pages(memory: &[u8]) -> Option<Vec<Range<usize>>> {
     let mut words = vec![0_u8; WORDS * 8];
     for at in (0..count).step_by(WORDS) {
         let n = WORDS.min(count - at);
-        pagemap.read_exact_at(&mut words[..n * 8], ((first + at) * 8) as u64).ok()?;
+        pagemap
+            .read_exact_at(&mut words[..n * 8], ((first + at) * 8) as u64)
+            .ok()?;
         for (i, word) in words[..n * 8].chunks_exact(8).enumerate() {
             let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
             if word >> 62 == 0 || word >> 61 & 1 == 1 {
@@ -189,8 +204,14 @@ mod tests {
     #[test]
     fn a_short_file_is_refused() {
         let file = tempfile::tempfile().unwrap();
-        assert_eq!(Mapping::of_file(&file, 1).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(PrivateMapping::of_file(&file, 1).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            Mapping::of_file(&file, 1).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+        assert_eq!(
+            PrivateMapping::of_file(&file, 1).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
         assert!(Mapping::of_file(&file, 0).unwrap().as_ref().is_empty());
     }
 }

@@ -18,7 +18,10 @@ struct Pool {
     pieces: Vec<MmapMut>,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { fork: 0, pieces: Vec::new() });
+static POOL: Mutex<Pool> = Mutex::new(Pool {
+    fork: 0,
+    pieces: Vec::new(),
+});
 
 /// Writable memory of a given length, aligned to 64 bytes at least. Its contents are whatever a former
 /// user left or zeros; never uninitialised.
@@ -49,13 +52,21 @@ impl OwnedBuffer {
     /// [`Error::Io`] when there is no memory.
     pub fn new(len: usize) -> Result<Self> {
         if len < LARGE {
-            return Ok(Self { memory: Memory::Small(vec![0; len + ALIGN]), len });
+            return Ok(Self {
+                memory: Memory::Small(vec![0; len + ALIGN]),
+                len,
+            });
         }
         let memory = match take(len) {
             Some(piece) => piece,
-            None => fresh(len).map_err(|source| Error::io("allocate memory for", "an array", source))?,
+            None => {
+                fresh(len).map_err(|source| Error::io("allocate memory for", "an array", source))?
+            }
         };
-        Ok(Self { memory: Memory::Large(Some(memory)), len })
+        Ok(Self {
+            memory: Memory::Large(Some(memory)),
+            len,
+        })
     }
 
     /// The address of the first byte.
@@ -71,12 +82,16 @@ fn take(len: usize) -> Option<MmapMut> {
         return None;
     }
     let fits = |piece: &MmapMut| piece.len() >= len && piece.len() / 2 <= len.max(GRAIN);
-    let best = (0..pool.pieces.len()).filter(|&i| fits(&pool.pieces[i])).min_by_key(|&i| pool.pieces[i].len())?;
+    let best = (0..pool.pieces.len())
+        .filter(|&i| fits(&pool.pieces[i]))
+        .min_by_key(|&i| pool.pieces[i].len())?;
     Some(pool.pieces.swap_remove(best))
 }
 
 fn give(piece: MmapMut) {
-    let Some(mut pool) = POOL.try_lock() else { return };
+    let Some(mut pool) = POOL.try_lock() else {
+        return;
+    };
     let fork = crate::fork::generation();
     if pool.fork != fork {
         pool.fork = fork;
@@ -114,7 +129,9 @@ impl AsMut<[u8]> for OwnedBuffer {
                 let start = lead(bytes);
                 &mut bytes[start..][..self.len]
             }
-            Memory::Large(map) => map.as_deref_mut().map_or(&mut [], |bytes| &mut bytes[..self.len]),
+            Memory::Large(map) => map
+                .as_deref_mut()
+                .map_or(&mut [], |bytes| &mut bytes[..self.len]),
         }
     }
 }

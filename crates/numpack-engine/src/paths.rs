@@ -27,7 +27,10 @@ mod tests {
     #[test]
     fn private_files_lie_in_the_private_directory() {
         assert_eq!(LOCK, format!("{PRIVATE_DIR}/{}", store_files::LOCK_FILE));
-        assert_eq!(JOURNAL, format!("{PRIVATE_DIR}/{}", store_files::JOURNAL_FILE));
+        assert_eq!(
+            JOURNAL,
+            format!("{PRIVATE_DIR}/{}", store_files::JOURNAL_FILE)
+        );
         assert_eq!(generation(0xabc), ".npk/g0000000000000abc");
     }
 }

@@ -115,7 +115,10 @@ impl Pins {
     ) -> Result<Pin, PinError> {
         lock_shared(&*file, patience)?;
         let mapping = file.map(len).map_err(PinError::Io)?;
-        Ok(Pin { mapping, _file: self.keep_open(file, again) })
+        Ok(Pin {
+            mapping,
+            _file: self.keep_open(file, again),
+        })
     }
 
     /// The same for private writable memory.
@@ -128,7 +131,10 @@ impl Pins {
     ) -> Result<PrivatePin, PinError> {
         lock_shared(&*file, patience)?;
         let mapping = file.map_private(len).map_err(PinError::Io)?;
-        Ok(PrivatePin { mapping, _file: self.keep_open(file, again) })
+        Ok(PrivatePin {
+            mapping,
+            _file: self.keep_open(file, again),
+        })
     }
 
     /// `file`, if the lock would be lost without it.
@@ -137,13 +143,21 @@ impl Pins {
         file: Arc<dyn File>,
         again: &dyn Fn() -> std::io::Result<Arc<dyn File>>,
     ) -> Option<Arc<dyn File>> {
-        let holds = self.mapping_locks.get().copied().unwrap_or_else(|| self.probe(&file, again));
+        let holds = self
+            .mapping_locks
+            .get()
+            .copied()
+            .unwrap_or_else(|| self.probe(&file, again));
         (!holds).then_some(file)
     }
 
     /// Whether a mapping made here keeps the lock of a closed descriptor. Answers no, for this time
     /// only, when others lock the file, because then nothing can be learned.
-    fn probe(&self, file: &Arc<dyn File>, again: &dyn Fn() -> std::io::Result<Arc<dyn File>>) -> bool {
+    fn probe(
+        &self,
+        file: &Arc<dyn File>,
+        again: &dyn Fn() -> std::io::Result<Arc<dyn File>>,
+    ) -> bool {
         let learned = || -> std::io::Result<Option<bool>> {
             let other = again()?;
             if other.stat()?.ino != file.stat()?.ino || other.stat()?.len == 0 {
@@ -202,7 +216,10 @@ mod tests {
     use crate::fs::{Fs, MemoryFs, Open, RealFs, write_all_at};
 
     fn patience() -> Patience<'static> {
-        Patience { timeout: Duration::from_millis(1), interrupted: &|| false }
+        Patience {
+            timeout: Duration::from_millis(1),
+            interrupted: &|| false,
+        }
     }
 
     /// The property everything rests on, checked on this machine's file system: a mapping keeps the
@@ -229,7 +246,9 @@ mod tests {
     /// In the in-memory file system a copy holds no lock, as on overlayfs: the pin keeps its file.
     #[test]
     fn without_locks_by_mapping_the_file_stays_open() {
-        let dir = MemoryFs::default().open_dir(std::path::Path::new("d"), true).unwrap();
+        let dir = MemoryFs::default()
+            .open_dir(std::path::Path::new("d"), true)
+            .unwrap();
         write_all_at(&*dir.open("f", Open::Create).unwrap(), &[1; 100], 0).unwrap();
         let again = || dir.open("f", Open::Read);
         let pins = Pins::default();
@@ -242,16 +261,24 @@ mod tests {
 
     #[test]
     fn recent_pins_stay_and_can_be_released() {
-        let dir = MemoryFs::default().open_dir(std::path::Path::new("d"), true).unwrap();
+        let dir = MemoryFs::default()
+            .open_dir(std::path::Path::new("d"), true)
+            .unwrap();
         write_all_at(&*dir.open("f", Open::Create).unwrap(), &[1; 100], 0).unwrap();
         let again = || dir.open("f", Open::Read);
         let pins = Pins::default();
-        let key = PinKey { file: "f".to_owned(), generation: 1 };
+        let key = PinKey {
+            file: "f".to_owned(),
+            generation: 1,
+        };
         let pin = Arc::new(pins.pin(again().unwrap(), 50, &again, patience()).unwrap());
         pins.keep(key.clone(), &pin);
         drop(pin);
         assert!(pins.find(&key, 50).is_some());
-        assert!(pins.find(&key, 51).is_none(), "never for more bytes than were mapped");
+        assert!(
+            pins.find(&key, 51).is_none(),
+            "never for more bytes than were mapped"
+        );
         pins.release_idle();
         assert!(pins.find(&key, 50).is_none());
     }

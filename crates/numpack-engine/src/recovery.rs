@@ -20,7 +20,11 @@ pub(crate) fn boot_hash() -> u64 {
     *HASH.get_or_init(|| {
         // Without a boot id every journal is verified when it is opened.
         let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        if id.is_empty() { u64::from(std::process::id()) } else { xxhash_rust::xxh3::xxh3_64(&id) }
+        if id.is_empty() {
+            u64::from(std::process::id())
+        } else {
+            xxhash_rust::xxh3::xxh3_64(&id)
+        }
     })
 }
 
@@ -32,7 +36,10 @@ pub(crate) fn longest_prefix(
     frames: &[(u64, Frame)],
     synced: u64,
 ) -> usize {
-    let known = base.arrays.values().map(|array| (array.name.clone(), array.meta.row_bytes()));
+    let known = base
+        .arrays
+        .values()
+        .map(|array| (array.name.clone(), array.meta.row_bytes()));
     let mut row_bytes: HashMap<ArrayName, u64> = known.collect();
     let mut valid: HashMap<ArrayName, bool> = HashMap::new();
     let mut keep = 0;
@@ -45,14 +52,23 @@ pub(crate) fn longest_prefix(
             }
             Record::Append(append) => {
                 let good = on_disk
-                    || row_bytes.get(&append.name).is_some_and(|&n| append_verifies(dir, append, n));
-                valid.entry(append.name.clone()).and_modify(|v| *v &= good).or_insert(good);
+                    || row_bytes
+                        .get(&append.name)
+                        .is_some_and(|&n| append_verifies(dir, append, n));
+                valid
+                    .entry(append.name.clone())
+                    .and_modify(|v| *v &= good)
+                    .or_insert(good);
             }
             Record::Drop { name } => {
                 valid.remove(name);
             }
             // The bytes were flushed before the record was written; only the name may be missing.
-            Record::Rename { from, to, generation } => {
+            Record::Rename {
+                from,
+                to,
+                generation,
+            } => {
                 let before = valid.remove(from).unwrap_or(true);
                 let there = on_disk || open(dir, to, *generation).is_some();
                 valid.insert(to.clone(), before && there);
@@ -77,7 +93,9 @@ fn open(dir: &dyn Dir, name: &ArrayName, generation: u64) -> Option<std::sync::A
 
 fn put_verifies(dir: &dyn Dir, put: &Put) -> bool {
     let len = put.meta.byte_len();
-    let Some(file) = open(dir, &put.name, put.generation) else { return false };
+    let Some(file) = open(dir, &put.name, put.generation) else {
+        return false;
+    };
     match put.content {
         Content::Hashed(hash) => hash_of(&*file, 0, len) == Some(hash),
         // A hole that was cut short reads as zeros again once the file has its length.
@@ -86,8 +104,13 @@ fn put_verifies(dir: &dyn Dir, put: &Put) -> bool {
 }
 
 fn append_verifies(dir: &dyn Dir, append: &Append, row_bytes: u64) -> bool {
-    let Some(file) = open(dir, &append.name, append.generation) else { return false };
-    let span = append.start_row.checked_mul(row_bytes).zip(append.rows.checked_mul(row_bytes));
+    let Some(file) = open(dir, &append.name, append.generation) else {
+        return false;
+    };
+    let span = append
+        .start_row
+        .checked_mul(row_bytes)
+        .zip(append.rows.checked_mul(row_bytes));
     span.is_some_and(|(start, len)| hash_of(&*file, start, len) == Some(append.hash))
 }
 
@@ -96,7 +119,9 @@ fn hash_of(file: &dyn File, start: u64, len: u64) -> Option<u128> {
     let mut buf = vec![0; 1 << 20];
     let mut done = 0;
     while done < len {
-        let n = usize::try_from(len - done).unwrap_or(usize::MAX).min(buf.len());
+        let n = usize::try_from(len - done)
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
         let got = read_up_to(file, &mut buf[..n], start + done).ok()?;
         if got < n {
             return None;

@@ -31,7 +31,12 @@ impl<'a> Patched<'a> {
             }
             same
         });
-        Self { pins, row_bytes: usize::try_from(row_bytes).unwrap_or(usize::MAX), rows, patches }
+        Self {
+            pins,
+            row_bytes: usize::try_from(row_bytes).unwrap_or(usize::MAX),
+            rows,
+            patches,
+        }
     }
 }
 
@@ -58,7 +63,8 @@ impl RowSource for Patched<'_> {
                 while let Some((row, source)) = patches.next_if(|(row, _)| *row < end) {
                     let at = usize::try_from(row - rows).unwrap_or(usize::MAX) * self.row_bytes;
                     let from = source * self.row_bytes;
-                    buf[at..at + self.row_bytes].copy_from_slice(&self.rows[from..from + self.row_bytes]);
+                    buf[at..at + self.row_bytes]
+                        .copy_from_slice(&self.rows[from..from + self.row_bytes]);
                 }
                 sink(&buf)?;
             }
@@ -78,10 +84,17 @@ impl<'a> LiveRows<'a> {
     pub(crate) fn new(pins: &'a Pins, array: &ArrayState) -> Self {
         let runs = match &array.deletions {
             Some(deletions) => deletions.runs(),
-            None => vec![Run { start: 0, len: array.physical_rows() }],
+            None => vec![Run {
+                start: 0,
+                len: array.physical_rows(),
+            }],
         };
         let row_bytes = usize::try_from(array.meta.row_bytes()).unwrap_or(usize::MAX);
-        Self { pins, row_bytes, runs }
+        Self {
+            pins,
+            row_bytes,
+            runs,
+        }
     }
 }
 
@@ -92,7 +105,9 @@ impl RowSource for LiveRows<'_> {
                 let start = run.start.max(file.start);
                 let end = (run.start + run.len).min(file.start + file.len);
                 if start < end {
-                    let at = |row: u64| usize::try_from(row - file.start).unwrap_or(usize::MAX) * self.row_bytes;
+                    let at = |row: u64| {
+                        usize::try_from(row - file.start).unwrap_or(usize::MAX) * self.row_bytes
+                    };
                     sink(&pin.bytes()[at(start)..at(end)])?;
                 }
             }

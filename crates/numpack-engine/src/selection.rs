@@ -103,14 +103,20 @@ impl Selection {
     /// [`Error::InvalidArgument`] for a step of 0.
     pub fn resolve(&self, rows: u64, name: &str) -> Result<RowSet> {
         match self {
-            Self::All => Ok(RowSet::Range { start: 0, len: rows }),
-            Self::Row(index) => {
-                Ok(RowSet::Range { start: normalize(*index, rows, name)?, len: 1 })
-            }
+            Self::All => Ok(RowSet::Range {
+                start: 0,
+                len: rows,
+            }),
+            Self::Row(index) => Ok(RowSet::Range {
+                start: normalize(*index, rows, name)?,
+                len: 1,
+            }),
             Self::Slice { start, stop, step } => slice_rows(*start, *stop, *step, rows),
             Self::Rows(indices) => {
-                let list: Vec<u64> =
-                    indices.iter().map(|&i| normalize(i, rows, name)).collect::<Result<_>>()?;
+                let list: Vec<u64> = indices
+                    .iter()
+                    .map(|&i| normalize(i, rows, name))
+                    .collect::<Result<_>>()?;
                 Ok(compact_list(list))
             }
             Self::Mask(mask) => {
@@ -121,7 +127,11 @@ impl Selection {
                         rows,
                     });
                 }
-                let list = mask.iter().zip(0..).filter(|(on, _)| **on).map(|(_, row)| row);
+                let list = mask
+                    .iter()
+                    .zip(0..)
+                    .filter(|(on, _)| **on)
+                    .map(|(_, row)| row);
                 Ok(compact_list(list.collect()))
             }
         }
@@ -131,26 +141,41 @@ impl Selection {
 /// `list` as a range when its rows are neighbours in ascending order.
 fn compact_list(list: Vec<u64>) -> RowSet {
     match list.first() {
-        Some(&first) if list.iter().zip(first..).all(|(&row, expected)| row == expected) => {
-            RowSet::Range { start: first, len: list.len() as u64 }
+        Some(&first)
+            if list
+                .iter()
+                .zip(first..)
+                .all(|(&row, expected)| row == expected) =>
+        {
+            RowSet::Range {
+                start: first,
+                len: list.len() as u64,
+            }
         }
         _ => RowSet::List(list),
     }
 }
 
 fn normalize(index: i64, rows: u64, name: &str) -> Result<u64> {
-    let row = if index < 0 { rows.checked_sub(index.unsigned_abs()) } else { Some(index.unsigned_abs()) };
-    row.filter(|&row| row < rows).ok_or_else(|| Error::OutOfBounds {
-        name: name.to_owned(),
-        index,
-        rows,
-    })
+    let row = if index < 0 {
+        rows.checked_sub(index.unsigned_abs())
+    } else {
+        Some(index.unsigned_abs())
+    };
+    row.filter(|&row| row < rows)
+        .ok_or_else(|| Error::OutOfBounds {
+            name: name.to_owned(),
+            index,
+            rows,
+        })
 }
 
 /// Python's `slice.indices`, in 128 bits so that no step can overflow.
 fn slice_rows(start: Option<i64>, stop: Option<i64>, step: i64, rows: u64) -> Result<RowSet> {
     if step == 0 {
-        return Err(Error::InvalidArgument("slice step cannot be zero".to_owned()));
+        return Err(Error::InvalidArgument(
+            "slice step cannot be zero".to_owned(),
+        ));
     }
     let rows = i128::from(rows);
     let step = i128::from(step);
@@ -163,11 +188,18 @@ fn slice_rows(start: Option<i64>, stop: Option<i64>, step: i64, rows: u64) -> Re
     let (first, last) = if step > 0 { (0, rows) } else { (rows - 1, -1) };
     let start = bound(start, first);
     let stop = bound(stop, last);
-    let count = if step > 0 { (stop - start + step - 1) / step } else { (start - stop - step - 1) / -step };
+    let count = if step > 0 {
+        (stop - start + step - 1) / step
+    } else {
+        (start - stop - step - 1) / -step
+    };
     let count = count.max(0);
     let row = |i: i128| u64::try_from(start + i * step).unwrap_or(0);
     if step == 1 {
-        return Ok(RowSet::Range { start: row(0), len: u64::try_from(count).unwrap_or(0) });
+        return Ok(RowSet::Range {
+            start: row(0),
+            len: u64::try_from(count).unwrap_or(0),
+        });
     }
     Ok(compact_list((0..count).map(row).collect()))
 }
@@ -179,7 +211,8 @@ mod tests {
 
     /// Python's rule, spelled out by counting.
     fn python_slice(start: Option<i64>, stop: Option<i64>, step: i64, rows: i64) -> Vec<u64> {
-        let clamp = |v: i64, low: i64, high: i64| (if v < 0 { v + rows } else { v }).clamp(low, high);
+        let clamp =
+            |v: i64, low: i64, high: i64| (if v < 0 { v + rows } else { v }).clamp(low, high);
         let mut out = Vec::new();
         if step > 0 {
             let mut i = start.map_or(0, |v| clamp(v, 0, rows));
@@ -214,16 +247,29 @@ mod tests {
 
     #[test]
     fn extreme_slices_do_not_overflow() {
-        let all = Selection::Slice { start: Some(i64::MIN), stop: Some(i64::MAX), step: i64::MAX };
+        let all = Selection::Slice {
+            start: Some(i64::MIN),
+            stop: Some(i64::MAX),
+            step: i64::MAX,
+        };
         assert_eq!(all.resolve(3, "a").unwrap().iter().collect::<Vec<_>>(), [0]);
-        let back = Selection::Slice { start: None, stop: None, step: i64::MIN };
-        assert_eq!(back.resolve(3, "a").unwrap().iter().collect::<Vec<_>>(), [2]);
+        let back = Selection::Slice {
+            start: None,
+            stop: None,
+            step: i64::MIN,
+        };
+        assert_eq!(
+            back.resolve(3, "a").unwrap().iter().collect::<Vec<_>>(),
+            [2]
+        );
     }
 
     #[test]
     fn rows_outside_are_named() {
         for index in [3, -4, i64::MIN, i64::MAX] {
-            let error = Selection::Rows(vec![0, index]).resolve(3, "emb").unwrap_err();
+            let error = Selection::Rows(vec![0, index])
+                .resolve(3, "emb")
+                .unwrap_err();
             assert_eq!(
                 error.to_string(),
                 format!("array \"emb\": index {index} is out of bounds for 3 rows")
@@ -235,10 +281,14 @@ mod tests {
 
     #[test]
     fn neighbours_become_runs() {
-        let rows = Selection::Rows(vec![5, 1, 2, 5, -1]).resolve(10, "a").unwrap();
+        let rows = Selection::Rows(vec![5, 1, 2, 5, -1])
+            .resolve(10, "a")
+            .unwrap();
         assert_eq!(rows.len(), 5);
         assert_eq!(rows.sorted_runs(), [(1, 2), (5, 1), (9, 1)]);
-        let mask = Selection::Mask(vec![false, true, true, false]).resolve(4, "a").unwrap();
+        let mask = Selection::Mask(vec![false, true, true, false])
+            .resolve(4, "a")
+            .unwrap();
         assert_eq!(mask, RowSet::Range { start: 1, len: 2 });
     }
 }

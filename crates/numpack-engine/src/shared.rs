@@ -123,7 +123,9 @@ impl Shared {
     /// Catches up with what other processes have committed.
     pub(crate) fn refresh(&self) -> Result<()> {
         let journal = self.journal.read().clone();
-        let Some(file) = journal else { return self.refresh_without_journal() };
+        let Some(file) = journal else {
+            return self.refresh_without_journal();
+        };
         let now = probe(&*file, &self.path)?;
         let epoch = now.header.as_ref().map(|header| header.epoch);
         let seq = now.hint.as_ref().map_or(0, |hint| hint.seq);
@@ -161,10 +163,19 @@ impl Shared {
     /// Applies the commits that follow what has been read. Under the writer lock this adopts what a
     /// killed writer completed without saying so.
     pub(crate) fn catch_up(&self, seen: &mut Seen, file: &dyn File) -> Result<()> {
-        let Some(mut cursor) = seen.cursor.clone() else { return Ok(()) };
+        // After a power cut the records behind the cursor are still in the file and must not come
+        // back; the next writer begins the journal anew before anything is added.
+        if seen.recovery_due {
+            return Ok(());
+        }
+        let Some(mut cursor) = seen.cursor.clone() else {
+            return Ok(());
+        };
         let mut frames = Vec::new();
-        let end = walk(file, &mut cursor, &mut |_, frame| frames.push(frame.clone()))
-            .map_err(|source| Error::io("read", self.path.join(paths::JOURNAL), source))?;
+        let end = walk(file, &mut cursor, &mut |_, frame| {
+            frames.push(frame.clone())
+        })
+        .map_err(|source| Error::io("read", self.path.join(paths::JOURNAL), source))?;
         // The chain breaks for a reader that walks while the journal is begun anew.
         if probe(file, &self.path)?.header != seen.header {
             return self.reload(seen);
@@ -177,7 +188,10 @@ impl Shared {
         for frame in &frames {
             seen.touched.note(frame);
             state.apply(frame).map_err(|reason| {
-                corrupt(&self.path, format!("record {} of .npk/journal: {reason}", frame.lsn))
+                corrupt(
+                    &self.path,
+                    format!("record {} of .npk/journal: {reason}", frame.lsn),
+                )
             })?;
         }
         seen.cursor = Some(cursor);
@@ -189,7 +203,11 @@ impl Shared {
     }
 
     /// The bytes of an array, pinned: one pin a file, each with the physical rows it holds.
-    pub(crate) fn pin(&self, array: &ArrayState, options: &Options) -> Result<Vec<(Run, Arc<Pin>)>> {
+    pub(crate) fn pin(
+        &self,
+        array: &ArrayState,
+        options: &Options,
+    ) -> Result<Vec<(Run, Arc<Pin>)>> {
         if array.meta.byte_len() == 0 {
             return Ok(Vec::new());
         }
@@ -197,7 +215,10 @@ impl Shared {
         let mut first = 0;
         let mut pins = Vec::new();
         for (file, rows) in files(array) {
-            let run = Run { start: first, len: rows };
+            let run = Run {
+                start: first,
+                len: rows,
+            };
             first += rows;
             let len = usize::try_from(rows * row_bytes).unwrap_or(usize::MAX);
             if len > 0 {
@@ -207,9 +228,18 @@ impl Shared {
         Ok(pins)
     }
 
-    fn pin_file(&self, array: &ArrayState, file: &str, len: usize, options: &Options) -> Result<Arc<Pin>> {
+    fn pin_file(
+        &self,
+        array: &ArrayState,
+        file: &str,
+        len: usize,
+        options: &Options,
+    ) -> Result<Arc<Pin>> {
         // A generation keeps its inode when it is renamed, and never shares it with another.
-        let cached = PinKey { file: file.to_owned(), generation: array.generation };
+        let cached = PinKey {
+            file: file.to_owned(),
+            generation: array.generation,
+        };
         if array.generation != 0 {
             if let Some(pin) = self.pins.find(&cached, len) {
                 return Ok(pin);
@@ -219,7 +249,10 @@ impl Shared {
         check_len(array, &*opened, len)?;
         let again = || self.reopen(array, file).map(|(file, _)| file);
         let interrupted = || options.interrupt.as_ref().is_some_and(|ask| ask());
-        let patience = Patience { timeout: options.lock_timeout, interrupted: &interrupted };
+        let patience = Patience {
+            timeout: options.lock_timeout,
+            interrupted: &interrupted,
+        };
         let pin = self
             .pins
             .pin(opened, len, &again, patience)
@@ -242,7 +275,10 @@ impl Shared {
         check_len(array, &*opened, len)?;
         let again = || self.reopen(array, &file).map(|(file, _)| file);
         let interrupted = || options.interrupt.as_ref().is_some_and(|ask| ask());
-        let patience = Patience { timeout: options.lock_timeout, interrupted: &interrupted };
+        let patience = Patience {
+            timeout: options.lock_timeout,
+            interrupted: &interrupted,
+        };
         let pin = self
             .pins
             .pin_private(opened, len, &again, patience)
@@ -256,7 +292,10 @@ impl Shared {
     /// Opens a data file for reading, and tells whether by the array's own name.
     fn reopen(&self, array: &ArrayState, file: &str) -> std::io::Result<(Arc<dyn File>, bool)> {
         if matches!(array.location, Location::Generation) {
-            if let Ok(opened) = self.dir.open(&paths::generation(array.generation), Open::Read) {
+            if let Ok(opened) = self
+                .dir
+                .open(&paths::generation(array.generation), Open::Read)
+            {
                 return Ok((opened, false));
             }
         }
@@ -264,7 +303,8 @@ impl Shared {
     }
 
     fn open_data(&self, array: &ArrayState, file: &str) -> Result<(Arc<dyn File>, bool)> {
-        self.reopen(array, file).map_err(|source| Error::io("open", self.path.join(file), source))
+        self.reopen(array, file)
+            .map_err(|source| Error::io("open", self.path.join(file), source))
     }
 
     /// The own name of an array may by now belong to a newer generation: what was opened by it is
@@ -273,7 +313,11 @@ impl Shared {
         self.refresh()?;
         match self.state.read().get(array.name.as_str()) {
             Some(now) if now.generation == array.generation => Ok(()),
-            _ => Err(Error::io("open", self.path.join(array.name.data_file()), std::io::ErrorKind::NotFound.into())),
+            _ => Err(Error::io(
+                "open",
+                self.path.join(array.name.data_file()),
+                std::io::ErrorKind::NotFound.into(),
+            )),
         }
     }
 
@@ -293,9 +337,11 @@ impl Shared {
 /// The files of an array with the rows in each.
 fn files(array: &ArrayState) -> Vec<(String, u64)> {
     match &array.location {
-        Location::Segments(manifest) => {
-            manifest.segments.iter().map(|segment| (segment.file.clone(), segment.rows)).collect()
-        }
+        Location::Segments(manifest) => manifest
+            .segments
+            .iter()
+            .map(|segment| (segment.file.clone(), segment.rows))
+            .collect(),
         Location::Own | Location::Generation => {
             vec![(array.name.data_file(), array.physical_rows())]
         }
@@ -303,7 +349,10 @@ fn files(array: &ArrayState) -> Vec<(String, u64)> {
 }
 
 fn check_len(array: &ArrayState, file: &dyn File, len: usize) -> Result<()> {
-    let found = file.stat().map_err(|source| Error::io("stat", array.name.data_file(), source))?.len;
+    let found = file
+        .stat()
+        .map_err(|source| Error::io("stat", array.name.data_file(), source))?
+        .len;
     if found < len as u64 {
         return Err(Error::DataFileTooShort {
             name: array.name.to_string(),

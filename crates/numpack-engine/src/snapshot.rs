@@ -23,12 +23,17 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn new(arrays: Vec<ArraySnapshot>, lsn: u64) -> Self {
-        Self { arrays: arrays.into(), lsn }
+        Self {
+            arrays: arrays.into(),
+            lsn,
+        }
     }
 
     /// The array of this name, if it is part of the snapshot.
     pub fn get(&self, name: &str) -> Option<&ArraySnapshot> {
-        self.arrays.iter().find(|array| array.name().as_str() == name)
+        self.arrays
+            .iter()
+            .find(|array| array.name().as_str() == name)
     }
 
     /// The arrays, in the order asked for, or in member order.
@@ -47,7 +52,10 @@ impl Snapshot {
 /// [`Store::begin_at`](crate::Store::begin_at): they need not be of one moment.
 impl FromIterator<ArraySnapshot> for Snapshot {
     fn from_iter<I: IntoIterator<Item = ArraySnapshot>>(arrays: I) -> Self {
-        Self { arrays: arrays.into_iter().collect(), lsn: 0 }
+        Self {
+            arrays: arrays.into_iter().collect(),
+            lsn: 0,
+        }
     }
 }
 
@@ -73,7 +81,13 @@ impl ArraySnapshot {
         shared: Arc<Shared>,
         options: Options,
     ) -> Self {
-        Self(Arc::new(Inner { state, pins, runs: OnceLock::new(), shared, options }))
+        Self(Arc::new(Inner {
+            state,
+            pins,
+            runs: OnceLock::new(),
+            shared,
+            options,
+        }))
     }
 
     pub(crate) fn state(&self) -> &Arc<ArrayState> {
@@ -131,7 +145,8 @@ impl ArraySnapshot {
 
     /// Bytes of all live rows.
     pub fn byte_len(&self) -> usize {
-        self.row_bytes().saturating_mul(usize::try_from(self.rows()).unwrap_or(usize::MAX))
+        self.row_bytes()
+            .saturating_mul(usize::try_from(self.rows()).unwrap_or(usize::MAX))
     }
 
     /// When the array was last saved, appended to or compacted; microseconds since 1970.
@@ -147,12 +162,19 @@ impl ArraySnapshot {
     /// The live rows as runs of physical rows that lie in one piece of memory each.
     pub fn runs(&self) -> &[Run] {
         self.0.runs.get_or_init(|| {
-            let all = [Run { start: 0, len: self.physical_rows() }];
+            let all = [Run {
+                start: 0,
+                len: self.physical_rows(),
+            }];
             let live = match &self.0.state.deletions {
                 Some(deletions) => deletions.runs(),
                 None => all.into_iter().filter(|run| run.len > 0).collect(),
             };
-            if self.0.pins.len() < 2 { live } else { cut(&live, &self.0.pins) }
+            if self.0.pins.len() < 2 {
+                live
+            } else {
+                cut(&live, &self.0.pins)
+            }
         })
     }
 
@@ -170,7 +192,11 @@ impl ArraySnapshot {
         if rows.is_empty() || row_bytes == 0 {
             return Ok(View::empty());
         }
-        let home = self.0.pins.iter().find(|(run, _)| run.start <= rows.start && rows.end <= run.start + run.len);
+        let home = self
+            .0
+            .pins
+            .iter()
+            .find(|(run, _)| run.start <= rows.start && rows.end <= run.start + run.len);
         let Some((run, pin)) = home else {
             return Err(Error::InvalidArgument(format!(
                 "array \"{}\": physical rows {}..{} do not lie in one file",
@@ -179,9 +205,17 @@ impl ArraySnapshot {
                 rows.end
             )));
         };
-        let bytes = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(row_bytes);
+        let bytes = |rows: u64| {
+            usize::try_from(rows)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(row_bytes)
+        };
         let start = bytes(rows.start - run.start);
-        Ok(View { pin: Some(Arc::clone(pin)), start, len: bytes(rows.end - rows.start) })
+        Ok(View {
+            pin: Some(Arc::clone(pin)),
+            start,
+            len: bytes(rows.end - rows.start),
+        })
     }
 
     /// All live rows without a copy.
@@ -208,7 +242,11 @@ impl ArraySnapshot {
         let rows = self.rows();
         if let Some(&row) = logical.iter().find(|&&row| row >= rows) {
             let index = i64::try_from(row).unwrap_or(i64::MAX);
-            return Err(Error::OutOfBounds { name: self.name().to_string(), index, rows });
+            return Err(Error::OutOfBounds {
+                name: self.name().to_string(),
+                index,
+                rows,
+            });
         }
         Ok(match &self.0.state.deletions {
             Some(deletions) => logical.iter().map(|&row| deletions.physical(row)).collect(),
@@ -223,7 +261,9 @@ impl ArraySnapshot {
     /// for an `out` of another length.
     pub fn gather(&self, selection: &Selection, out: &mut [u8]) -> Result<()> {
         if self.ndim() == 0 {
-            return Err(Error::ZeroDimensional { name: self.name().to_string() });
+            return Err(Error::ZeroDimensional {
+                name: self.name().to_string(),
+            });
         }
         match selection.resolve(self.rows(), self.name().as_str())? {
             RowSet::Range { start, len } => self.read_range(start..start + len, out),
@@ -252,10 +292,15 @@ impl ArraySnapshot {
         if let [(run, pin)] = self.0.pins.as_slice() {
             // A pin may map rows that were appended after this snapshot.
             let len = usize::try_from(run.len).unwrap_or(usize::MAX) * row_bytes;
-            return numpack_kernels::gather_rows(&pin.bytes()[..len], row_bytes, physical, out).map_err(|error| {
-                let index = i64::try_from(error.row).unwrap_or(i64::MAX);
-                Error::OutOfBounds { name: self.name().to_string(), index, rows: self.rows() }
-            });
+            return numpack_kernels::gather_rows(&pin.bytes()[..len], row_bytes, physical, out)
+                .map_err(|error| {
+                    let index = i64::try_from(error.row).unwrap_or(i64::MAX);
+                    Error::OutOfBounds {
+                        name: self.name().to_string(),
+                        index,
+                        rows: self.rows(),
+                    }
+                });
         }
         for (&row, out) in physical.iter().zip(out.chunks_exact_mut(row_bytes)) {
             out.copy_from_slice(&self.view(row..row + 1)?);
@@ -271,7 +316,11 @@ impl ArraySnapshot {
         let rows = self.rows();
         if logical.end > rows || logical.start > logical.end {
             let index = i64::try_from(logical.end).unwrap_or(i64::MAX);
-            return Err(Error::OutOfBounds { name: self.name().to_string(), index, rows });
+            return Err(Error::OutOfBounds {
+                name: self.name().to_string(),
+                index,
+                rows,
+            });
         }
         self.check_out(logical.end - logical.start, out)?;
         let mut out = out;
@@ -312,12 +361,25 @@ impl ArraySnapshot {
     pub fn private(&self) -> Result<PrivateMap> {
         let view = self.contiguous()?;
         if view.is_empty() {
-            return Ok(PrivateMap { memory: Private::Owned(OwnedBuffer::new(0)?), start: 0, len: 0 });
+            return Ok(PrivateMap {
+                memory: Private::Owned(OwnedBuffer::new(0)?),
+                start: 0,
+                len: 0,
+            });
         }
-        if self.0.pins.len() == 1 && matches!(self.0.state.location, crate::state::Location::Own | crate::state::Location::Generation) {
+        if self.0.pins.len() == 1
+            && matches!(
+                self.0.state.location,
+                crate::state::Location::Own | crate::state::Location::Generation
+            )
+        {
             match self.0.shared.pin_private(&self.0.state, &self.0.options) {
                 Ok(pin) => {
-                    return Ok(PrivateMap { memory: Private::Mapped(pin), start: view.start, len: view.len });
+                    return Ok(PrivateMap {
+                        memory: Private::Mapped(pin),
+                        start: view.start,
+                        len: view.len,
+                    });
                 }
                 // Another generation has taken its place; the pinned bytes are still here.
                 Err(error) if error.is_missing_file() => {}
@@ -326,11 +388,17 @@ impl ArraySnapshot {
         }
         let mut owned = OwnedBuffer::new(view.len())?;
         copy(&view, owned.as_mut());
-        Ok(PrivateMap { memory: Private::Owned(owned), start: 0, len: view.len() })
+        Ok(PrivateMap {
+            memory: Private::Owned(owned),
+            start: 0,
+            len: view.len(),
+        })
     }
 
     fn check_out(&self, rows: u64, out: &[u8]) -> Result<()> {
-        let expected = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(self.row_bytes());
+        let expected = usize::try_from(rows)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(self.row_bytes());
         if out.len() == expected {
             return Ok(());
         }
@@ -350,7 +418,10 @@ fn cut(runs: &[Run], pins: &[(Run, Arc<Pin>)]) -> Vec<Run> {
             let start = run.start.max(file.start);
             let end = (run.start + run.len).min(file.start + file.len);
             if start < end {
-                pieces.push(Run { start, len: end - start });
+                pieces.push(Run {
+                    start,
+                    len: end - start,
+                });
             }
         }
     }
@@ -384,7 +455,11 @@ pub struct View {
 
 impl View {
     fn empty() -> Self {
-        Self { pin: None, start: 0, len: 0 }
+        Self {
+            pin: None,
+            start: 0,
+            len: 0,
+        }
     }
 
     /// A part of this view.
@@ -399,7 +474,11 @@ impl View {
             )));
         }
         let start = self.start + bytes.start;
-        Ok(Self { pin: self.pin.clone(), start, len: bytes.end - bytes.start })
+        Ok(Self {
+            pin: self.pin.clone(),
+            start,
+            len: bytes.end - bytes.start,
+        })
     }
 }
 

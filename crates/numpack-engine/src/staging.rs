@@ -33,7 +33,9 @@ pub(crate) fn random() -> u64 {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             let local = std::ptr::from_ref(&now).addr() as u64;
             xxhash_rust::xxh3::xxh3_64(
-                &[local, now.map_or(0, |d| d.as_nanos() as u64)].map(u64::to_le_bytes).concat(),
+                &[local, now.map_or(0, |d| d.as_nanos() as u64)]
+                    .map(u64::to_le_bytes)
+                    .concat(),
             )
         });
         if number != 0 {
@@ -69,7 +71,12 @@ impl Staged {
                 result => result,
             }
             .map_err(io)?;
-            let staged = Self { dir: Arc::clone(&shared.dir), file, generation, claimed: false };
+            let staged = Self {
+                dir: Arc::clone(&shared.dir),
+                file,
+                generation,
+                claimed: false,
+            };
             // The lock tells a checkpoint of another process that this is no orphan. It may have
             // come just before.
             let locked = staged.file.try_lock(Lock::Exclusive).map_err(io)?;
@@ -85,7 +92,12 @@ impl Staged {
         let new = paths::generation(generation);
         shared.dir.link(path, &new)?;
         let file = shared.dir.open(&new, Open::Read)?;
-        Ok(Self { dir: Arc::clone(&shared.dir), file, generation, claimed: false })
+        Ok(Self {
+            dir: Arc::clone(&shared.dir),
+            file,
+            generation,
+            claimed: false,
+        })
     }
 
     /// Writes all of `rows`, which must be `len` bytes, and gives their content hash.

@@ -41,7 +41,9 @@ impl ArrayState {
     }
 
     pub(crate) fn deleted(&self) -> u64 {
-        self.deletions.as_ref().map_or(0, |deletions| deletions.deleted())
+        self.deletions
+            .as_ref()
+            .map_or(0, |deletions| deletions.deleted())
     }
 
     pub(crate) fn live_rows(&self) -> u64 {
@@ -62,7 +64,10 @@ impl ArrayState {
 
     fn with_rows(&self, rows: u64) -> Option<ArrayMeta> {
         let shape = self.meta.shape.with_rows(rows, self.meta.dtype).ok()?;
-        Some(ArrayMeta { dtype: self.meta.dtype, shape })
+        Some(ArrayMeta {
+            dtype: self.meta.dtype,
+            shape,
+        })
     }
 }
 
@@ -105,7 +110,10 @@ impl State {
             Record::Append(append) => {
                 let array = self.edit(&append.name, append.generation)?;
                 // Absolute, so that replaying over a state that already has it changes nothing.
-                let end = append.start_row.checked_add(append.rows).ok_or("row count overflows")?;
+                let end = append
+                    .start_row
+                    .checked_add(append.rows)
+                    .ok_or("row count overflows")?;
                 if append.start_row > array.physical_rows() {
                     return Err(format!(
                         "rows appended to \"{}\" at {} leave a gap after {}",
@@ -127,8 +135,9 @@ impl State {
             Record::DeleteRows(delete) => {
                 let array = self.edit(&delete.name, delete.generation)?;
                 let rows = array.physical_rows();
-                let deletions =
-                    array.deletions.get_or_insert_with(|| Arc::new(Deletions::none(rows)));
+                let deletions = array
+                    .deletions
+                    .get_or_insert_with(|| Arc::new(Deletions::none(rows)));
                 let deletions = Arc::make_mut(deletions);
                 for &(start, len) in &delete.runs {
                     deletions.delete(Run { start, len });
@@ -138,9 +147,15 @@ impl State {
             Record::Drop { name } => {
                 self.arrays.shift_remove(name);
             }
-            Record::Rename { from, to, generation } => {
-                let (index, _, old) =
-                    self.arrays.shift_remove_full(from).ok_or_else(|| missing(from))?;
+            Record::Rename {
+                from,
+                to,
+                generation,
+            } => {
+                let (index, _, old) = self
+                    .arrays
+                    .shift_remove_full(from)
+                    .ok_or_else(|| missing(from))?;
                 let mut array = (*old).clone();
                 array.name = to.clone();
                 array.generation = *generation;
@@ -150,7 +165,11 @@ impl State {
                 self.arrays.shift_insert(index, to.clone(), Arc::new(array));
             }
             Record::Synced { .. } => {}
-            _ => return Err("a record of a newer version of NumPack: upgrade to open this store".to_owned()),
+            _ => {
+                return Err(
+                    "a record of a newer version of NumPack: upgrade to open this store".to_owned(),
+                );
+            }
         }
         self.lsn = frame.lsn;
         Ok(())
@@ -175,5 +194,9 @@ fn missing(name: &ArrayName) -> String {
 /// Row shape as text, for errors: `[2, 3]`.
 pub(crate) fn row_shape(shape: &Shape) -> String {
     let dims: Vec<String> = shape.row_dims().iter().map(u64::to_string).collect();
-    if shape.ndim() == 0 { "() (0-d)".to_owned() } else { format!("[{}]", dims.join(", ")) }
+    if shape.ndim() == 0 {
+        "() (0-d)".to_owned()
+    } else {
+        format!("[{}]", dims.join(", "))
+    }
 }

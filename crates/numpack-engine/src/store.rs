@@ -116,7 +116,9 @@ impl Store {
             fs,
             shared: ArcSwapOption::new(Some(shared)),
         };
-        Ok(Self { handle: Arc::new(handle) })
+        Ok(Self {
+            handle: Arc::new(handle),
+        })
     }
 
     /// Closes the handle; a closed one stays closed. The last handle of this process that may write
@@ -148,11 +150,19 @@ impl Store {
     pub(crate) fn shared(&self) -> Result<Arc<Shared>> {
         let handle = &*self.handle;
         let current = handle.shared.load_full();
-        let Some(shared) = current else { return Err(Error::Closed { path: handle.path.clone() }) };
+        let Some(shared) = current else {
+            return Err(Error::Closed {
+                path: handle.path.clone(),
+            });
+        };
         if shared.fork == crate::fork::generation() {
             return Ok(shared);
         }
-        let mode = if handle.options.mode.is_writable() { Mode::ReadWrite } else { Mode::Read };
+        let mode = if handle.options.mode.is_writable() {
+            Mode::ReadWrite
+        } else {
+            Mode::Read
+        };
         let options = handle.options.clone().with_mode(mode);
         let fresh = attach(&*handle.fs, &handle.path, &options)?;
         handle.shared.store(Some(Arc::clone(&fresh)));
@@ -163,7 +173,9 @@ impl Store {
     pub(crate) fn writable(&self) -> Result<Arc<Shared>> {
         let shared = self.shared()?;
         if !self.handle.options.mode.is_writable() {
-            return Err(Error::ReadOnly { path: self.handle.path.clone() });
+            return Err(Error::ReadOnly {
+                path: self.handle.path.clone(),
+            });
         }
         Ok(shared)
     }
@@ -197,7 +209,10 @@ impl Store {
     pub fn info(&self, name: &str) -> Result<ArrayInfo> {
         let shared = self.fresh()?;
         let state = shared.state.read();
-        state.get(name).map(|array| ArrayInfo::of(array)).ok_or_else(|| Error::not_found(name))
+        state
+            .get(name)
+            .map(|array| ArrayInfo::of(array))
+            .ok_or_else(|| Error::not_found(name))
     }
 
     /// What is known of all arrays, in member order.
@@ -207,7 +222,11 @@ impl Store {
     pub fn infos(&self) -> Result<Vec<ArrayInfo>> {
         let shared = self.fresh()?;
         let state = shared.state.read();
-        Ok(state.arrays.values().map(|array| ArrayInfo::of(array)).collect())
+        Ok(state
+            .arrays
+            .values()
+            .map(|array| ArrayInfo::of(array))
+            .collect())
     }
 
     /// These arrays at one moment.
@@ -249,21 +268,33 @@ impl Store {
                 let arrays: Result<Vec<_>> = match names {
                     Some(names) => names
                         .iter()
-                        .map(|name| state.get(name).cloned().ok_or_else(|| Error::not_found(name)))
+                        .map(|name| {
+                            state
+                                .get(name)
+                                .cloned()
+                                .ok_or_else(|| Error::not_found(name))
+                        })
                         .collect(),
                     None => Ok(state.arrays.values().cloned().collect()),
                 };
                 (arrays?, state.lsn)
             };
-            let arrays: Result<Vec<_>> =
-                arrays.into_iter().map(|array| self.pinned(&shared, array)).collect();
+            let arrays: Result<Vec<_>> = arrays
+                .into_iter()
+                .map(|array| self.pinned(&shared, array))
+                .collect();
             Ok(Snapshot::new(arrays?, lsn))
         })
     }
 
     fn pinned(&self, shared: &Arc<Shared>, array: Arc<ArrayState>) -> Result<ArraySnapshot> {
         let pins = shared.pin(&array, &self.handle.options)?;
-        Ok(ArraySnapshot::new(array, pins, Arc::clone(shared), self.handle.options.clone()))
+        Ok(ArraySnapshot::new(
+            array,
+            pins,
+            Arc::clone(shared),
+            self.handle.options.clone(),
+        ))
     }
 
     /// Starts over when a file that the state names has been replaced meanwhile.
@@ -330,7 +361,10 @@ impl Store {
 
 impl Handle {
     fn close(&self) -> Result<()> {
-        let Some(shared) = self.shared.swap(None) else { return Ok(()) };
+        let Some(shared) = self.shared.swap(None) else {
+            return Ok(());
+        };
+        shared.pins.release_idle();
         // A child that never used the handle leaves everything to its parent.
         if shared.fork != crate::fork::generation() || !self.options.mode.is_writable() {
             return Ok(());
@@ -360,7 +394,11 @@ fn finish(shared: &Shared, options: &Options) -> Result<()> {
         return Ok(());
     }
     let mut guard = shared.lock(options)?;
-    if guard.has_pending() { guard.checkpoint(options.durability) } else { Ok(()) }
+    if guard.has_pending() {
+        guard.checkpoint(options.durability)
+    } else {
+        Ok(())
+    }
 }
 
 impl Drop for Handle {
@@ -373,10 +411,14 @@ impl Drop for Handle {
 /// The shared state behind a new handle, with the directory as the mode wants it.
 fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
     let creates = matches!(options.mode, Mode::Append | Mode::Write | Mode::Exclusive);
-    let dir = fs.open_dir(path, creates).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::NoStore { path: path.to_path_buf() },
-        _ => Error::io("open", path, source),
-    })?;
+    let dir = fs
+        .open_dir(path, creates)
+        .map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::NoStore {
+                path: path.to_path_buf(),
+            },
+            _ => Error::io("open", path, source),
+        })?;
     if options.mode == Mode::Write {
         refuse_strangers(&*dir, path)?;
     }
@@ -389,8 +431,16 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
     };
     let exists = shared.exists();
     match options.mode {
-        Mode::Exclusive if exists => return Err(Error::StoreExists { path: path.to_path_buf() }),
-        Mode::Read | Mode::ReadWrite if !exists => return Err(Error::NoStore { path: path.to_path_buf() }),
+        Mode::Exclusive if exists => {
+            return Err(Error::StoreExists {
+                path: path.to_path_buf(),
+            });
+        }
+        Mode::Read | Mode::ReadWrite if !exists => {
+            return Err(Error::NoStore {
+                path: path.to_path_buf(),
+            });
+        }
         _ => {}
     }
     if !exists || options.mode == Mode::Write {
@@ -411,9 +461,14 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
 
 /// Refuses a directory that holds anything that no store made.
 fn refuse_strangers(dir: &dyn Dir, path: &Path) -> Result<()> {
-    let names = dir.list("").map_err(|source| Error::io("list", path, source))?;
+    let names = dir
+        .list("")
+        .map_err(|source| Error::io("list", path, source))?;
     match names.into_iter().find(|name| !is_store_file(name)) {
-        Some(entry) => Err(Error::NotAStore { path: path.to_path_buf(), entry }),
+        Some(entry) => Err(Error::NotAStore {
+            path: path.to_path_buf(),
+            entry,
+        }),
         None => Ok(()),
     }
 }

@@ -13,18 +13,51 @@ use numpack_format::journal::Content;
 /// One change of a transaction, checked against the state when it is committed.
 #[derive(Debug)]
 pub(crate) enum Change<'a> {
-    Put { name: ArrayName, meta: ArrayMeta, content: Content, staged: Staged },
-    Append { name: ArrayName, meta: ArrayMeta, rows: &'a [u8] },
-    Replace { name: ArrayName, selection: Selection, meta: ArrayMeta, rows: &'a [u8] },
+    Put {
+        name: ArrayName,
+        meta: ArrayMeta,
+        content: Content,
+        staged: Staged,
+    },
+    Append {
+        name: ArrayName,
+        meta: ArrayMeta,
+        rows: &'a [u8],
+    },
+    Replace {
+        name: ArrayName,
+        selection: Selection,
+        meta: ArrayMeta,
+        rows: &'a [u8],
+    },
     /// `runs` are live rows of `base`; `rows` is the whole array.
-    Update { base: ArraySnapshot, runs: Vec<(u64, u64)>, rows: &'a [u8] },
-    DeleteRows { name: ArrayName, selection: Selection },
-    ClearRows { name: ArrayName },
-    Drop { name: ArrayName },
+    Update {
+        base: ArraySnapshot,
+        runs: Vec<(u64, u64)>,
+        rows: &'a [u8],
+    },
+    DeleteRows {
+        name: ArrayName,
+        selection: Selection,
+    },
+    ClearRows {
+        name: ArrayName,
+    },
+    Drop {
+        name: ArrayName,
+    },
     DropAll,
-    Rename { from: ArrayName, to: ArrayName },
-    Copy { from: ArrayName, to: ArrayName },
-    Compact { name: ArrayName },
+    Rename {
+        from: ArrayName,
+        to: ArrayName,
+    },
+    Copy {
+        from: ArrayName,
+        to: ArrayName,
+    },
+    Compact {
+        name: ArrayName,
+    },
 }
 
 /// Changes to a store that are committed together. Dropping a transaction gives them up.
@@ -55,7 +88,11 @@ pub struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     pub(crate) fn new(store: &'a Store, base: Option<Snapshot>) -> Self {
-        Self { store, base, changes: Vec::new() }
+        Self {
+            store,
+            base,
+            changes: Vec::new(),
+        }
     }
 
     /// Saves an array, new or in the place of an old one. The rows are written to a new file now,
@@ -68,7 +105,12 @@ impl<'a> Transaction<'a> {
         let staged = Staged::create(&*self.store.shared()?)?;
         let hash = staged.fill(name.as_str(), rows, meta.byte_len())?;
         let content = Content::Hashed(hash);
-        self.changes.push(Change::Put { name, meta: meta.clone(), content, staged });
+        self.changes.push(Change::Put {
+            name,
+            meta: meta.clone(),
+            content,
+            staged,
+        });
         Ok(())
     }
 
@@ -80,7 +122,12 @@ impl<'a> Transaction<'a> {
         let name = ArrayName::new(name)?;
         let staged = Staged::create(&*self.store.shared()?)?;
         staged.zeros(meta.byte_len())?;
-        self.changes.push(Change::Put { name, meta: meta.clone(), content: Content::Zeros, staged });
+        self.changes.push(Change::Put {
+            name,
+            meta: meta.clone(),
+            content: Content::Zeros,
+            staged,
+        });
         Ok(())
     }
 
@@ -91,7 +138,11 @@ impl<'a> Transaction<'a> {
     pub fn append(&mut self, name: &str, meta: &ArrayMeta, rows: &'a [u8]) -> Result<()> {
         let name = ArrayName::new(name)?;
         check_bytes(&name, meta, rows)?;
-        self.changes.push(Change::Append { name, meta: meta.clone(), rows });
+        self.changes.push(Change::Append {
+            name,
+            meta: meta.clone(),
+            rows,
+        });
         Ok(())
     }
 
@@ -109,7 +160,12 @@ impl<'a> Transaction<'a> {
     ) -> Result<()> {
         let name = ArrayName::new(name)?;
         check_bytes(&name, meta, rows)?;
-        self.changes.push(Change::Replace { name, selection, meta: meta.clone(), rows });
+        self.changes.push(Change::Replace {
+            name,
+            selection,
+            meta: meta.clone(),
+            rows,
+        });
         Ok(())
     }
 
@@ -128,7 +184,11 @@ impl<'a> Transaction<'a> {
             )));
         }
         let runs = differing_rows(base, bytes)?;
-        self.changes.push(Change::Update { base: base.clone(), runs, rows: bytes });
+        self.changes.push(Change::Update {
+            base: base.clone(),
+            runs,
+            rows: bytes,
+        });
         Ok(())
     }
 
@@ -138,7 +198,10 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// A bad name. The rest is checked at commit.
     pub fn delete_rows(&mut self, name: &str, selection: Selection) -> Result<()> {
-        self.changes.push(Change::DeleteRows { name: ArrayName::new(name)?, selection });
+        self.changes.push(Change::DeleteRows {
+            name: ArrayName::new(name)?,
+            selection,
+        });
         Ok(())
     }
 
@@ -147,7 +210,9 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// A bad name. The rest is checked at commit.
     pub fn clear_rows(&mut self, name: &str) -> Result<()> {
-        self.changes.push(Change::ClearRows { name: ArrayName::new(name)? });
+        self.changes.push(Change::ClearRows {
+            name: ArrayName::new(name)?,
+        });
         Ok(())
     }
 
@@ -156,7 +221,9 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// A bad name.
     pub fn drop_array(&mut self, name: &str) -> Result<()> {
-        self.changes.push(Change::Drop { name: ArrayName::new(name)? });
+        self.changes.push(Change::Drop {
+            name: ArrayName::new(name)?,
+        });
         Ok(())
     }
 
@@ -174,7 +241,10 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// A bad name. The rest is checked at commit.
     pub fn rename(&mut self, from: &str, to: &str) -> Result<()> {
-        self.changes.push(Change::Rename { from: ArrayName::new(from)?, to: ArrayName::new(to)? });
+        self.changes.push(Change::Rename {
+            from: ArrayName::new(from)?,
+            to: ArrayName::new(to)?,
+        });
         Ok(())
     }
 
@@ -183,7 +253,10 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// A bad name. The rest is checked at commit.
     pub fn copy_array(&mut self, from: &str, to: &str) -> Result<()> {
-        self.changes.push(Change::Copy { from: ArrayName::new(from)?, to: ArrayName::new(to)? });
+        self.changes.push(Change::Copy {
+            from: ArrayName::new(from)?,
+            to: ArrayName::new(to)?,
+        });
         Ok(())
     }
 
@@ -192,7 +265,9 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// A bad name. The rest is checked at commit.
     pub fn compact(&mut self, name: &str) -> Result<()> {
-        self.changes.push(Change::Compact { name: ArrayName::new(name)? });
+        self.changes.push(Change::Compact {
+            name: ArrayName::new(name)?,
+        });
         Ok(())
     }
 

@@ -53,7 +53,9 @@ struct Wait<'a> {
 
 impl Wait<'_> {
     fn left(&self) -> Duration {
-        self.options.lock_timeout.saturating_sub(self.start.elapsed())
+        self.options
+            .lock_timeout
+            .saturating_sub(self.start.elapsed())
     }
 
     fn interrupted(&self) -> Result<()> {
@@ -71,12 +73,21 @@ impl Shared {
     /// [`Error::Busy`] after the timeout, naming the holder; [`Error::Poisoned`] after a failed flush.
     pub(crate) fn lock(&self, options: &Options) -> Result<WriteGuard<'_>> {
         if self.poisoned.load(Ordering::Acquire) {
-            return Err(Error::Poisoned { path: self.path.clone() });
+            return Err(Error::Poisoned {
+                path: self.path.clone(),
+            });
         }
-        let wait = Wait { options, start: Instant::now() };
+        let wait = Wait {
+            options,
+            start: Instant::now(),
+        };
         let mut writer = self.lock_process(&wait)?;
         let lock = self.lock_file(&mut writer, &wait)?;
-        let guard = WriteGuard { shared: self, writer, lock };
+        let guard = WriteGuard {
+            shared: self,
+            writer,
+            lock,
+        };
         guard.catch_up()?;
         Ok(guard)
     }
@@ -131,13 +142,19 @@ impl Shared {
         };
         open().map_err(|source| match source.kind() {
             // The directory itself is gone: nothing can be made below an unlinked one.
-            std::io::ErrorKind::NotFound => Error::NoStore { path: self.path.clone() },
+            std::io::ErrorKind::NotFound => Error::NoStore {
+                path: self.path.clone(),
+            },
             _ => Error::io("open", self.path.join(paths::LOCK), source),
         })
     }
 
     fn busy(&self, holder: String, wait: &Wait<'_>) -> Error {
-        Error::Busy { path: self.path.clone(), holder, waited: wait.start.elapsed() }
+        Error::Busy {
+            path: self.path.clone(),
+            holder,
+            waited: wait.start.elapsed(),
+        }
     }
 }
 
@@ -171,7 +188,9 @@ impl WriteGuard<'_> {
         self.shared.refresh()?;
         let mut seen = self.shared.seen.lock();
         if seen.foreign {
-            return Err(Error::Foreign { path: self.shared.path.clone() });
+            return Err(Error::Foreign {
+                path: self.shared.path.clone(),
+            });
         }
         if let Some(journal) = &self.writer.journal {
             self.shared.catch_up(&mut seen, &**journal)?;
@@ -269,7 +288,9 @@ impl WriteGuard<'_> {
         let journal = self.journal()?;
         let shared = self.shared;
         let mut seen = shared.seen.lock();
-        let Some(cursor) = seen.cursor.clone() else { return Ok(()) };
+        let Some(cursor) = seen.cursor.clone() else {
+            return Ok(());
+        };
         if cursor.synced >= cursor.lsn {
             return Ok(());
         }
@@ -286,12 +307,7 @@ impl WriteGuard<'_> {
     /// Flushes every file with payload that is not on disk, writes SYNCED at `cursor`, flushes the
     /// journal. Any failure poisons the store in this process: what the disk holds is unknown, and
     /// the kernel reports a lost page only once.
-    fn flush(
-        &self,
-        seen: &mut Seen,
-        journal: &dyn File,
-        cursor: Cursor,
-    ) -> Result<Cursor> {
+    fn flush(&self, seen: &mut Seen, journal: &dyn File, cursor: Cursor) -> Result<Cursor> {
         let shared = self.shared;
         let flushed = (|| {
             // A flush costs milliseconds a file, syncfs about as much for all of them.
@@ -299,7 +315,10 @@ impl WriteGuard<'_> {
             let mut generations = false;
             let many = seen.touched.unsynced.len() > MANY;
             if many {
-                shared.dir.sync_all().map_err(|source| self.io("flush", "", source))?;
+                shared
+                    .dir
+                    .sync_all()
+                    .map_err(|source| self.io("flush", "", source))?;
             }
             for (name, generation) in seen.touched.unsynced.keys().filter(|_| !many) {
                 let path = paths::generation(*generation);
@@ -315,7 +334,8 @@ impl WriteGuard<'_> {
                         Err(source) => return Err(self.io("open", &name.data_file(), source)),
                     },
                 };
-                file.sync_data().map_err(|source| self.io("flush", &path, source))?;
+                file.sync_data()
+                    .map_err(|source| self.io("flush", &path, source))?;
             }
             if generations {
                 shared
@@ -324,12 +344,18 @@ impl WriteGuard<'_> {
                     .map_err(|source| self.io("flush", paths::PRIVATE_DIR, source))?;
             }
             let record = Record::Synced { upto: cursor.lsn };
-            let frame =
-                Frame { lsn: cursor.lsn + 1, epoch: cursor.epoch, more: false, record };
+            let frame = Frame {
+                lsn: cursor.lsn + 1,
+                epoch: cursor.epoch,
+                more: false,
+                record,
+            };
             let (bytes, after) = cursor.encode(std::slice::from_ref(&frame));
             write_all_at(journal, &bytes, cursor.tail)
                 .map_err(|source| self.io("write", paths::JOURNAL, source))?;
-            journal.sync_data().map_err(|source| self.io("flush", paths::JOURNAL, source))?;
+            journal
+                .sync_data()
+                .map_err(|source| self.io("flush", paths::JOURNAL, source))?;
             seen.touched.note(&frame);
             Ok(after)
         })();
@@ -341,23 +367,18 @@ impl WriteGuard<'_> {
     pub(crate) fn poison(&self, journal: &dyn File, seen: &Seen) {
         self.shared.poisoned.store(true, Ordering::Release);
         if let Some(header) = &seen.header {
-            let header = Header { boot_hash: 0, ..header.clone() };
+            let header = Header {
+                boot_hash: 0,
+                ..header.clone()
+            };
             // The disk may refuse this as well; then the next restart of the machine verifies.
-            let _best_effort = write_all_at(
-                journal,
-                &header.encode(),
-                Header::slot_offset(header.epoch),
-            );
+            let _best_effort =
+                write_all_at(journal, &header.encode(), Header::slot_offset(header.epoch));
         }
     }
 
     /// Tells readers where the journal ends.
-    pub(crate) fn hint(
-        &self,
-        seen: &mut Seen,
-        journal: &dyn File,
-        cursor: &Cursor,
-    ) -> Result<()> {
+    pub(crate) fn hint(&self, seen: &mut Seen, journal: &dyn File, cursor: &Cursor) -> Result<()> {
         let hint = Hint {
             seq: seen.hint_seq + 1,
             epoch: cursor.epoch,
@@ -377,11 +398,20 @@ impl WriteGuard<'_> {
 
     /// Removes files of superseded generations as far as a power cut may not bring them back.
     pub(crate) fn collect(&mut self) {
-        let synced = self.shared.seen.lock().cursor.as_ref().map_or(0, |cursor| cursor.synced);
+        let synced = self
+            .shared
+            .seen
+            .lock()
+            .cursor
+            .as_ref()
+            .map_or(0, |cursor| cursor.synced);
         let dir = &self.shared.dir;
         self.writer.superseded.retain(|&(generation, by)| {
             // A file that cannot be removed now is an orphan that the next checkpoint removes.
-            by > synced || dir.unlink(&paths::generation(generation)).is_err_and(|_| false)
+            by > synced
+                || dir
+                    .unlink(&paths::generation(generation))
+                    .is_err_and(|_| false)
         });
     }
 
@@ -391,7 +421,13 @@ impl WriteGuard<'_> {
         if old.put_lsn == 0 {
             return;
         }
-        let synced = self.shared.seen.lock().cursor.as_ref().map_or(0, |cursor| cursor.synced);
+        let synced = self
+            .shared
+            .seen
+            .lock()
+            .cursor
+            .as_ref()
+            .map_or(0, |cursor| cursor.synced);
         if old.put_lsn > synced {
             // As above: what cannot be removed is an orphan.
             let _orphan = self.shared.dir.unlink(&paths::generation(old.generation));
@@ -406,6 +442,9 @@ impl WriteGuard<'_> {
         let seen = self.shared.seen.lock();
         seen.recovery_due
             || !seen.trailer
-            || seen.cursor.as_ref().is_none_or(|cursor| cursor.tail > JOURNAL_LIMIT)
+            || seen
+                .cursor
+                .as_ref()
+                .is_none_or(|cursor| cursor.tail > JOURNAL_LIMIT)
     }
 }

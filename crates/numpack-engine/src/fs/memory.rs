@@ -23,7 +23,40 @@ pub struct MemoryFs {
 impl Default for MemoryFs {
     fn default() -> Self {
         // The high bit keeps these numbers apart from real devices.
-        Self { device: NEXT.fetch_add(1, Ordering::Relaxed) | 1 << 63, dirs: Arc::default() }
+        Self {
+            device: NEXT.fetch_add(1, Ordering::Relaxed) | 1 << 63,
+            dirs: Arc::default(),
+        }
+    }
+}
+
+impl MemoryFs {
+    /// What a process that died right now leaves behind: the same files, and nobody who has them
+    /// open or locked.
+    #[must_use]
+    pub fn image(&self) -> Self {
+        let image = Self::default();
+        let mut copies = HashMap::new();
+        for (path, dir) in &*self.dirs.lock() {
+            let mut names = BTreeMap::new();
+            for (name, inode) in &*dir.names.lock() {
+                let copy = inode.as_ref().map(|inode| {
+                    Arc::clone(
+                        copies
+                            .entry(inode.ino)
+                            .or_insert_with(|| Arc::new(inode.copy())),
+                    )
+                });
+                names.insert(name.clone(), copy);
+            }
+            let id = (image.device, NEXT.fetch_add(1, Ordering::Relaxed));
+            let dir = Arc::new(MemoryDir {
+                id,
+                names: Mutex::new(names),
+            });
+            image.dirs.lock().insert(path.clone(), dir);
+        }
+        image
     }
 }
 
@@ -37,7 +70,10 @@ impl Fs for MemoryFs {
             return Err(io::ErrorKind::NotFound.into());
         }
         let id = (self.device, NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = Arc::new(MemoryDir { id, names: Mutex::default() });
+        let dir = Arc::new(MemoryDir {
+            id,
+            names: Mutex::default(),
+        });
         dirs.insert(path.to_path_buf(), Arc::clone(&dir));
         Ok(dir)
     }
@@ -67,13 +103,21 @@ struct Content {
 
 impl MemoryDir {
     fn parent_exists(names: &BTreeMap<String, Option<Arc<Inode>>>, name: &str) -> bool {
-        name.split_once('/').is_none_or(|(parent, _)| matches!(names.get(parent), Some(None)))
+        name.split_once('/')
+            .is_none_or(|(parent, _)| matches!(names.get(parent), Some(None)))
     }
 
     fn children(names: &BTreeMap<String, Option<Arc<Inode>>>, sub: &str) -> Vec<String> {
-        let parent = |name: &str| name.rsplit_once('/').map_or(String::new(), |(p, _)| p.to_owned());
+        let parent = |name: &str| {
+            name.rsplit_once('/')
+                .map_or(String::new(), |(p, _)| p.to_owned())
+        };
         let own = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
-        names.keys().filter(|name| parent(name) == sub).map(|name| own(name)).collect()
+        names
+            .keys()
+            .filter(|name| parent(name) == sub)
+            .map(|name| own(name))
+            .collect()
     }
 }
 
@@ -89,28 +133,43 @@ impl Dir for MemoryDir {
         }
         let inode = match names.get(name) {
             Some(None) => return Err(io::ErrorKind::InvalidInput.into()),
-            Some(Some(_)) if how == Open::CreateNew => return Err(io::ErrorKind::AlreadyExists.into()),
+            Some(Some(_)) if how == Open::CreateNew => {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
             Some(Some(inode)) => Arc::clone(inode),
-            None if matches!(how, Open::Read | Open::Write) => return Err(io::ErrorKind::NotFound.into()),
+            None if matches!(how, Open::Read | Open::Write) => {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             None => {
                 let inode = Arc::new(Inode {
                     ino: NEXT.fetch_add(1, Ordering::Relaxed),
-                    content: Mutex::new(Content { links: 1, ..Content::default() }),
+                    content: Mutex::new(Content {
+                        links: 1,
+                        ..Content::default()
+                    }),
                 });
                 names.insert(name.to_owned(), Some(Arc::clone(&inode)));
                 inode
             }
         };
         let description = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(MemoryFile { inode, description, writable: how != Open::Read }))
+        Ok(Arc::new(MemoryFile {
+            inode,
+            description,
+            writable: how != Open::Read,
+        }))
     }
 
     fn stat(&self, name: &str) -> io::Result<Stat> {
         match self.names.lock().get(name) {
             Some(Some(inode)) => Ok(inode.stat()),
-            Some(None) => {
-                Ok(Stat { len: 0, ino: self.id.1, mtime_ns: 0, links: 2, is_file: false })
-            }
+            Some(None) => Ok(Stat {
+                len: 0,
+                ino: self.id.1,
+                mtime_ns: 0,
+                links: 2,
+                is_file: false,
+            }),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -182,6 +241,20 @@ impl Dir for MemoryDir {
 }
 
 impl Inode {
+    fn copy(&self) -> Self {
+        let content = self.content.lock();
+        let content = Content {
+            bytes: content.bytes.clone(),
+            links: content.links,
+            changes: content.changes,
+            ..Content::default()
+        };
+        Self {
+            ino: NEXT.fetch_add(1, Ordering::Relaxed),
+            content: Mutex::new(content),
+        }
+    }
+
     fn stat(&self) -> Stat {
         let content = self.content.lock();
         Stat {
@@ -211,16 +284,27 @@ impl MemoryFile {
         Ok(change(&mut content.bytes))
     }
 
-    fn first_bytes<T>(&self, len: usize, make: impl FnOnce(&[u8]) -> io::Result<T>) -> io::Result<T> {
+    fn first_bytes<T>(
+        &self,
+        len: usize,
+        make: impl FnOnce(&[u8]) -> io::Result<T>,
+    ) -> io::Result<T> {
         let content = self.inode.content.lock();
-        make(content.bytes.get(..len).ok_or(io::ErrorKind::UnexpectedEof)?)
+        make(
+            content
+                .bytes
+                .get(..len)
+                .ok_or(io::ErrorKind::UnexpectedEof)?,
+        )
     }
 }
 
 impl File for MemoryFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let content = self.inode.content.lock();
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(content.bytes.len());
+        let from = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(content.bytes.len());
         let n = buf.len().min(content.bytes.len() - from);
         buf[..n].copy_from_slice(&content.bytes[from..from + n]);
         Ok(n)

@@ -175,11 +175,18 @@ pub trait File: Debug + Send + Sync {
     }
 }
 
-fn copy_through_memory<F: File + ?Sized>(to: &F, from: &dyn File, offset: u64, len: u64) -> io::Result<()> {
+fn copy_through_memory<F: File + ?Sized>(
+    to: &F,
+    from: &dyn File,
+    offset: u64,
+    len: u64,
+) -> io::Result<()> {
     let mut buf = vec![0; usize::try_from(len.min(1 << 20)).unwrap_or(1 << 20)];
     let (mut offset, end) = (offset, offset + len);
     while offset < end {
-        let n = usize::try_from(end - offset).unwrap_or(usize::MAX).min(buf.len());
+        let n = usize::try_from(end - offset)
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
         let n = from.read_at(&mut buf[..n], offset)?;
         if n == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -237,7 +244,11 @@ pub fn write_all_at(file: &dyn File, bytes: &[u8], offset: u64) -> io::Result<()
 }
 
 fn positive(written: usize) -> io::Result<usize> {
-    if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
+    if written == 0 {
+        Err(io::ErrorKind::WriteZero.into())
+    } else {
+        Ok(written)
+    }
 }
 
 fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {

@@ -22,13 +22,18 @@ impl Fs for RealFs {
         if create && !path.is_dir() {
             fs::create_dir_all(path)?;
             // The new name must survive a power cut as well as what will be put below it.
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
             fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&fd)?;
-        #[allow(clippy::useless_conversion, reason = "the field's width differs between platforms")]
+        #[allow(
+            clippy::useless_conversion,
+            reason = "the field's width differs between platforms"
+        )]
         let id = (u64::from(stat.st_dev), u64::from(stat.st_ino));
         Ok(Arc::new(RealDir { fd, id }))
     }
@@ -44,7 +49,11 @@ impl RealDir {
     /// Opens below this directory and nowhere else, whatever links lie in the way.
     fn open_beneath(&self, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
+        let mode = if flags.contains(OFlags::CREATE) {
+            Mode::from_raw_mode(0o666)
+        } else {
+            Mode::empty()
+        };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         match rustix::fs::openat2(&self.fd, name, flags, mode, resolve) {
             // Kernels before 5.6 and some sandboxes: the names are ours, so O_NOFOLLOW is all that is lost.
@@ -75,13 +84,20 @@ impl Dir for RealDir {
             };
         let file = RealFile(fs::File::from(self.open_beneath(name, flags)?));
         if !file.stat()?.is_file {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
         }
         Ok(Arc::new(file))
     }
 
     fn stat(&self, name: &str) -> io::Result<Stat> {
-        Ok(convert(&rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?))
+        Ok(convert(&rustix::fs::statat(
+            &self.fd,
+            name,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?))
     }
 
     fn make_dir(&self, name: &str) -> io::Result<()> {
@@ -96,7 +112,13 @@ impl Dir for RealDir {
     }
 
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
-        Ok(rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())?)
+        Ok(rustix::fs::linkat(
+            &self.fd,
+            from,
+            &self.fd,
+            to,
+            AtFlags::empty(),
+        )?)
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
@@ -251,8 +273,16 @@ mod tests {
                 assert!(opened.open(name, how).is_err(), "{name} {how:?}");
             }
         }
-        rustix::fs::mkfifoat(rustix::fs::CWD, store.join("fifo"), Mode::from_raw_mode(0o600)).unwrap();
-        assert_eq!(opened.open("fifo", Open::Read).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            store.join("fifo"),
+            Mode::from_raw_mode(0o600),
+        )
+        .unwrap();
+        assert_eq!(
+            opened.open("fifo", Open::Read).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
         assert_eq!(std::fs::read(dir.path().join("victim")).unwrap(), b"safe");
     }
 }

@@ -1,0 +1,285 @@
+//! What lies in the directory: 0.4.2's bytes after close, no leftovers, hostile files refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use numpack_engine::fs::{Dir, Fs, MemoryFs, Open, write_all_at};
+use numpack_engine::{Error, Mode, Selection};
+use numpack_format::Metadata;
+
+use crate::kit::{PATH, append, bytes, delete, mode, names, open, read, rows, save, try_open};
+
+fn dir(fs: &MemoryFs) -> Arc<dyn Dir> {
+    fs.open_dir(Path::new(PATH), true).unwrap()
+}
+
+fn files(fs: &MemoryFs) -> BTreeMap<String, Vec<u8>> {
+    let dir = dir(fs);
+    let mut all = BTreeMap::new();
+    for name in dir
+        .list("")
+        .unwrap()
+        .into_iter()
+        .filter(|name| name != ".npk")
+    {
+        let file = dir.open(&name, Open::Read).unwrap();
+        let mut content = vec![0; file.stat().unwrap().len as usize];
+        numpack_engine::fs::read_exact_at(&*file, &mut content, 0).unwrap();
+        all.insert(name, content);
+    }
+    all
+}
+
+#[test]
+fn a_closed_store_is_plain() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "a", &[3, 2], &rows(3, 2, 1)).unwrap();
+    append(&store, "a", &[1, 2], &[5, 6]).unwrap();
+    save(&store, "b", &[4], &[1, 2, 3, 4]).unwrap();
+    delete(&store, "b", Selection::Row(1)).unwrap();
+    save(&store, "gone", &[1], &[1]).unwrap();
+    let mut t = store.begin().unwrap();
+    t.drop_array("gone").unwrap();
+    t.commit().unwrap();
+    store.close().unwrap();
+    let files = files(&fs);
+    let names: Vec<&String> = files.keys().collect();
+    assert_eq!(
+        names,
+        [
+            "data_a.npkd",
+            "data_b.npkd",
+            "deleted_b.npkb",
+            "metadata.npkm"
+        ]
+    );
+    assert_eq!(files["data_a.npkd"], [rows(3, 2, 1), vec![5, 6]].concat());
+    assert_eq!(files["data_b.npkd"], [1, 2, 3, 4]);
+    assert_eq!(files["deleted_b.npkb"][16..], 0b1101_u64.to_le_bytes());
+    let metadata = Metadata::decode(&files["metadata.npkm"]).unwrap();
+    assert_eq!(metadata.arrays.len(), 2);
+    let mut private = dir(&fs).list(".npk").unwrap();
+    private.sort();
+    assert_eq!(private, ["LOCK", "journal"]);
+}
+
+/// 0.4.2 and 0.7.0 rewrite the metadata without our trailer; what they changed counts.
+#[test]
+fn a_store_that_another_program_changed_opens() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "a", &[3, 2], &rows(3, 2, 1)).unwrap();
+    delete(&store, "a", Selection::Row(0)).unwrap();
+    store.close().unwrap();
+    let mut metadata = Metadata::decode(&files(&fs)["metadata.npkm"]).unwrap();
+    metadata.trailer = None;
+    metadata.arrays[0].meta = bytes(&[4, 2]);
+    let file = dir(&fs).open("metadata.npkm", Open::Write).unwrap();
+    file.set_len(0).unwrap();
+    write_all_at(&*file, &metadata.encode(), 0).unwrap();
+    write_all_at(
+        &*dir(&fs).open("data_a.npkd", Open::Write).unwrap(),
+        &[9, 9],
+        6,
+    )
+    .unwrap();
+
+    let store = open(&fs);
+    let mut expected = rows(3, 2, 1)[2..].to_vec();
+    expected.extend([9, 9]);
+    assert_eq!(read(&store, "a"), expected);
+    append(&store, "a", &[1, 2], &[4, 4]).unwrap();
+    expected.extend([4, 4]);
+    assert_eq!(read(&store, "a"), expected);
+    assert_eq!(read(&open(&fs.image()), "a"), expected);
+    store.close().unwrap();
+    assert!(
+        Metadata::decode(&files(&fs)["metadata.npkm"])
+            .unwrap()
+            .trailer
+            .is_some()
+    );
+}
+
+/// Another program wrote while the journal of a killed process waited: nothing is guessed.
+#[test]
+fn waiting_changes_on_foreign_metadata_are_not_guessed() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "a", &[1, 2], &[1, 2]).unwrap();
+    store.checkpoint().unwrap();
+    append(&store, "a", &[1, 2], &[3, 4]).unwrap();
+    let image = fs.image();
+    let mut metadata = Metadata::decode(&files(&image)["metadata.npkm"]).unwrap();
+    metadata.trailer = None;
+    let file = dir(&image).open("metadata.npkm", Open::Write).unwrap();
+    file.set_len(0).unwrap();
+    write_all_at(&*file, &metadata.encode(), 0).unwrap();
+    let store = try_open(&image, &mode(Mode::ReadWrite)).unwrap();
+    assert_eq!(read(&store, "a"), [1, 2]);
+    let refused = append(&store, "a", &[1, 2], &[5, 6]).unwrap_err();
+    assert!(matches!(refused, Error::Foreign { .. }), "{refused}");
+    let before = files(&image);
+    store.close().unwrap();
+    assert_eq!(files(&image), before);
+}
+
+#[test]
+fn damaged_metadata_is_an_error_and_stays_as_it_is() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "a", &[3, 2], &rows(3, 2, 1)).unwrap();
+    store.close().unwrap();
+    let whole = files(&fs)["metadata.npkm"].clone();
+    let (mut refused, mut legacy) = (0, 0);
+    for len in 0..whole.len() {
+        let image = fs.image();
+        dir(&image)
+            .open("metadata.npkm", Open::Write)
+            .unwrap()
+            .set_len(len as u64)
+            .unwrap();
+        let before = files(&image);
+        match try_open(&image, &mode(Mode::Append)) {
+            Err(Error::Corrupt { .. }) => refused += 1,
+            // Cut exactly behind the last array it is what 0.4.2 would have written.
+            Ok(store) => {
+                assert_eq!(read(&store, "a"), rows(3, 2, 1));
+                store.close().unwrap();
+                legacy += 1;
+            }
+            Err(other) => panic!("{len}: {other}"),
+        }
+        assert_eq!(files(&image), before);
+    }
+    assert!(legacy <= 1 && refused > 100, "{refused} {legacy}");
+    let image = fs.image();
+    dir(&image).unlink("metadata.npkm").unwrap();
+    assert!(matches!(
+        try_open(&image, &mode(Mode::Append)),
+        Err(Error::Corrupt { .. })
+    ));
+    // Mode w is the way out.
+    assert_eq!(
+        names(&try_open(&image, &mode(Mode::Write)).unwrap()),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_short_data_file_is_named() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "a", &[3, 2], &rows(3, 2, 1)).unwrap();
+    save(&store, "b", &[1], &[1]).unwrap();
+    store.close().unwrap();
+    dir(&fs)
+        .open("data_a.npkd", Open::Write)
+        .unwrap()
+        .set_len(5)
+        .unwrap();
+    let store = open(&fs);
+    let error = store.array("a").unwrap_err().to_string();
+    assert!(
+        error.contains("\"a\"") && error.contains("expected 6 bytes, found 5"),
+        "{error}"
+    );
+    assert!(append(&store, "a", &[1, 2], &[1, 1]).is_err());
+    assert_eq!(read(&store, "b"), [1]);
+    append(&store, "b", &[1], &[2]).unwrap();
+    store.close().unwrap();
+    assert_eq!(read(&open(&fs), "b"), [1, 2]);
+    dir(&fs).unlink("data_a.npkd").unwrap();
+    assert!(open(&fs).array("a").is_err());
+}
+
+#[test]
+fn files_of_killed_writers_go_and_files_in_work_stay() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "a", &[1], &[1]).unwrap();
+    dir(&fs)
+        .open(".npk/g00000000000000ff", Open::CreateNew)
+        .unwrap();
+    let mut staged = store.begin().unwrap();
+    staged.put("b", &bytes(&[2]), &mut &[7, 8][..]).unwrap();
+    store.checkpoint().unwrap();
+    let left = dir(&fs).list(".npk").unwrap();
+    assert!(!left.contains(&"g00000000000000ff".to_owned()));
+    assert_eq!(left.len(), 3, "{left:?}");
+    staged.commit().unwrap();
+    assert_eq!(read(&store, "b"), [7, 8]);
+    drop(
+        store
+            .begin()
+            .map(|mut t| t.put("c", &bytes(&[1]), &mut &[0][..])),
+    );
+    store.close().unwrap();
+    assert_eq!(dir(&fs).list(".npk").unwrap().len(), 2);
+}
+
+#[test]
+fn saving_over_and_over_does_not_fill_the_disk() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    for seed in 0..50 {
+        save(&store, "a", &[10, 10], &rows(10, 10, seed)).unwrap();
+        if seed % 7 == 0 {
+            store.sync().unwrap();
+        }
+        let generations = dir(&fs).list(".npk").unwrap().len() - 2;
+        assert!(generations <= 3, "{generations} files after save {seed}");
+    }
+}
+
+/// What NumPack 0.7.0 writes for large arrays.
+#[test]
+fn segments_are_read_and_become_one_file() {
+    let fs = MemoryFs::default();
+    drop(open(&fs));
+    let root = dir(&fs);
+    root.make_dir("data_big_segments").unwrap();
+    let manifest = r#"{"version":1,"segments":[
+        {"file":"data_big_segments/seg_000000.npkd","rows":2,"bytes":4},
+        {"file":"data_big_segments/seg_000001.npkd","rows":1,"bytes":2}]}"#;
+    let put = |name: &str, content: &[u8]| {
+        write_all_at(&*root.open(name, Open::Create).unwrap(), content, 0).unwrap();
+    };
+    put("data_big.npkseg", manifest.as_bytes());
+    put("data_big_segments/seg_000000.npkd", &[1, 2, 3, 4]);
+    put("data_big_segments/seg_000001.npkd", &[5, 6]);
+    let entry = numpack_format::MetadataEntry {
+        name: numpack_format::ArrayName::new("big").unwrap(),
+        meta: bytes(&[3, 2]),
+        storage: numpack_format::Storage::Segmented,
+        modified_us: 1,
+    };
+    let metadata = Metadata {
+        arrays: vec![entry],
+        trailer: None,
+    }
+    .encode();
+    root.unlink("metadata.npkm").unwrap();
+    root.unlink(".npk/journal").unwrap();
+    put("metadata.npkm", &metadata);
+
+    let store = open(&fs);
+    let array = store.array("big").unwrap();
+    assert_eq!(array.runs().len(), 2);
+    assert!(array.contiguous().is_err());
+    assert_eq!(read(&store, "big"), [1, 2, 3, 4, 5, 6]);
+    let mut out = [0; 4];
+    array.gather_rows(&[2, 0], &mut out).unwrap();
+    assert_eq!(out, [5, 6, 1, 2]);
+    append(&store, "big", &[1, 2], &[7, 8]).unwrap();
+    assert_eq!(read(&store, "big"), [1, 2, 3, 4, 5, 6, 7, 8]);
+    store.close().unwrap();
+    assert_eq!(files(&fs)["data_big.npkd"], [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(files(&fs).len(), 2, "manifest and segments are gone");
+    assert_eq!(read(&open(&fs), "big"), [1, 2, 3, 4, 5, 6, 7, 8]);
+    let mut old = vec![0; 6];
+    array.read_all(&mut old).unwrap();
+    assert_eq!(old, [1, 2, 3, 4, 5, 6], "the snapshot keeps its files");
+}

@@ -1,0 +1,124 @@
+//! One writer at a time, conflicts, and threads.
+
+use std::time::Duration;
+
+use numpack_engine::fs::{Fs as _, Lock, MemoryFs, Open};
+use numpack_engine::{Error, Options, Snapshot, Store};
+
+use crate::kit::{PATH, append, bytes, open, read, rows, save, try_open};
+
+#[test]
+fn a_held_lock_times_out_with_its_holder() {
+    let fs = MemoryFs::default();
+    let options = Options::default().with_lock_timeout(Duration::from_millis(20));
+    let store = try_open(&fs, &options).unwrap();
+    let dir = fs.open_dir(std::path::Path::new(PATH), false).unwrap();
+    let lock = dir.open(".npk/LOCK", Open::Write).unwrap();
+    assert!(lock.try_lock(Lock::Exclusive).unwrap());
+    let error = save(&store, "a", &[1], &[1]).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+    assert!(error.to_string().contains("held by"), "{error}");
+    assert!(store.names().unwrap().is_empty(), "readers do not wait");
+    lock.unlock().unwrap();
+    save(&store, "a", &[1], &[1]).unwrap();
+}
+
+#[test]
+fn an_interrupted_wait_ends() {
+    let fs = MemoryFs::default();
+    let store = try_open(
+        &fs,
+        &Options::default().with_interrupt(std::sync::Arc::new(|| true)),
+    )
+    .unwrap();
+    let dir = fs.open_dir(std::path::Path::new(PATH), false).unwrap();
+    let lock = dir.open(".npk/LOCK", Open::Write).unwrap();
+    assert!(lock.try_lock(Lock::Exclusive).unwrap());
+    assert!(matches!(
+        save(&store, "a", &[1], &[1]),
+        Err(Error::Interrupted)
+    ));
+}
+
+#[test]
+fn a_transaction_on_a_moved_array_conflicts_and_writes_nothing() {
+    let fs = MemoryFs::default();
+    let (one, two) = (open(&fs), open(&fs));
+    save(&one, "a", &[2, 2], &rows(2, 2, 1)).unwrap();
+    save(&one, "b", &[2, 2], &rows(2, 2, 2)).unwrap();
+    let base = one.snapshot(&["a"]).unwrap();
+    save(&two, "b", &[1, 2], &[1, 1]).unwrap();
+    let mut t = one.begin_at(&base).unwrap();
+    t.append("a", &bytes(&[1, 2]), &[7, 7]).unwrap();
+    t.commit()
+        .expect("another array changed, which was not read");
+    let mut t = one.begin_at(&base).unwrap();
+    t.put("c", &bytes(&[1]), &mut &[1][..]).unwrap();
+    assert!(matches!(t.commit(), Err(Error::Conflict { name }) if name == "a"));
+    assert!(!one.contains("c").unwrap());
+    let parts: Snapshot = [one.array("a").unwrap(), one.array("b").unwrap()]
+        .into_iter()
+        .collect();
+    save(&two, "b", &[1, 2], &[2, 2]).unwrap();
+    let mut t = two.begin_at(&parts).unwrap();
+    t.drop_array("a").unwrap();
+    assert!(matches!(t.commit(), Err(Error::Conflict { name }) if name == "b"));
+    let stale = parts.get("b").unwrap().clone();
+    let mut t = two.begin().unwrap();
+    t.update(&stale, &[0, 0]).unwrap();
+    assert!(matches!(t.commit(), Err(Error::Conflict { .. })));
+}
+
+/// Appenders, savers and readers at once, each on handles of its own: no append is lost, and every
+/// snapshot of two arrays shows one commit.
+#[test]
+fn threads_do_not_lose_or_mix() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.npk");
+    let store = Store::open(&path, &Options::default()).unwrap();
+    save(&store, "log", &[0, 2], &[]).unwrap();
+    save(&store, "x", &[4], &[0; 4]).unwrap();
+    save(&store, "y", &[4], &[0; 4]).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..3_u8 {
+            let path = &path;
+            scope.spawn(move || {
+                let store = Store::open(path, &Options::default()).unwrap();
+                for i in 0..60_u8 {
+                    append(&store, "log", &[1, 2], &[thread, i]).unwrap();
+                    let mut t = store.begin().unwrap();
+                    let value = [thread.wrapping_mul(60).wrapping_add(i); 4];
+                    t.put("x", &bytes(&[4]), &mut &value[..]).unwrap();
+                    t.put("y", &bytes(&[4]), &mut &value[..]).unwrap();
+                    t.commit().unwrap();
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..300 {
+                let both = store.snapshot(&["x", "y"]).unwrap();
+                let [x, y] = ["x", "y"].map(|name| both.get(name).unwrap().contiguous().unwrap());
+                assert_eq!(*x, *y, "two arrays of one commit");
+                assert!(x.iter().all(|b| *b == x[0]), "one commit");
+            }
+        });
+    });
+    let log = read(&store, "log");
+    for thread in 0..3_u8 {
+        let own: Vec<u8> = log
+            .chunks(2)
+            .filter(|row| row[0] == thread)
+            .map(|row| row[1])
+            .collect();
+        assert_eq!(
+            own,
+            (0..60).collect::<Vec<u8>>(),
+            "appends of one thread, in order"
+        );
+    }
+    store.close().unwrap();
+    assert_eq!(
+        read(&Store::open(&path, &Options::default()).unwrap(), "log"),
+        log
+    );
+}

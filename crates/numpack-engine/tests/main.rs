@@ -1,0 +1,16 @@
+//! The engine as its users see it: one binary, one module a topic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests fail by panicking, and nothing outside of them reads their items"
+)]
+
+mod crash;
+mod files;
+mod kit;
+mod locks;
+mod model;
+mod modes;
+mod views;

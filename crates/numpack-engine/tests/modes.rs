@@ -1,0 +1,124 @@
+//! What each mode wants at the path, and what it may do.
+
+use numpack_engine::{Error, Mode, Options, Store};
+
+use crate::kit::{append, mode, names, read, save};
+
+fn listing(path: &std::path::Path) -> Vec<(String, std::time::SystemTime, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut all: Vec<_> = std::fs::read_dir(path)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let meta = entry.metadata().unwrap();
+            (
+                entry.file_name().into_string().unwrap(),
+                meta.modified().unwrap(),
+                meta.ino(),
+            )
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn modes_want_what_they_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/er/s.npk");
+    for existing in [Mode::Read, Mode::ReadWrite] {
+        assert!(matches!(
+            Store::open(&path, &mode(existing)),
+            Err(Error::NoStore { .. })
+        ));
+        assert!(!dir.path().join("deep").exists(), "nothing is made");
+    }
+    let store = Store::open(&path, &mode(Mode::Exclusive)).unwrap();
+    assert!(matches!(
+        Store::open(&path, &mode(Mode::Exclusive)),
+        Err(Error::StoreExists { .. })
+    ));
+    save(&store, "a", &[2], &[1, 2]).unwrap();
+    store.close().unwrap();
+    assert!(matches!(store.names(), Err(Error::Closed { .. })));
+    store.close().unwrap();
+    let store = Store::open(&path, &mode(Mode::ReadWrite)).unwrap();
+    append(&store, "a", &[1], &[3]).unwrap();
+    drop(store);
+    let store = Store::open(&path, &mode(Mode::Write)).unwrap();
+    assert_eq!(names(&store), Vec::<String>::new());
+    drop(store);
+    std::fs::write(path.join("notes.txt"), "mine").unwrap();
+    let refused = Store::open(&path, &mode(Mode::Write))
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("notes.txt"), "{refused}");
+    assert_eq!(
+        std::fs::read_to_string(path.join("notes.txt")).unwrap(),
+        "mine"
+    );
+    Store::open(&path, &mode(Mode::Append)).unwrap();
+}
+
+#[test]
+fn readers_write_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.npk");
+    let store = Store::open(&path, &Options::default()).unwrap();
+    save(&store, "a", &[2], &[1, 2]).unwrap();
+    store.close().unwrap();
+    let before = (listing(&path), listing(&path.join(".npk")));
+    for reader in [Mode::Read, Mode::Append, Mode::ReadWrite] {
+        let store = Store::open(&path, &mode(reader)).unwrap();
+        assert_eq!(read(&store, "a"), [1, 2]);
+        if reader == Mode::Read {
+            assert!(matches!(
+                save(&store, "b", &[1], &[1]),
+                Err(Error::ReadOnly { .. })
+            ));
+            assert!(matches!(store.sync(), Err(Error::ReadOnly { .. })));
+        }
+        store.close().unwrap();
+        assert_eq!(
+            (listing(&path), listing(&path.join(".npk"))),
+            before,
+            "{reader}"
+        );
+    }
+}
+
+#[test]
+fn a_store_whose_directory_is_gone_closes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.npk");
+    let store = Store::open(&path, &Options::default()).unwrap();
+    save(&store, "a", &[2], &[1, 2]).unwrap();
+    let kept = store.array("a").unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    assert!(matches!(
+        save(&store, "b", &[1], &[1]),
+        Err(Error::NoStore { .. } | Error::Io { .. })
+    ));
+    store.close().unwrap();
+    assert!(!path.exists());
+    assert_eq!(&*kept.contiguous().unwrap(), [1, 2]);
+    let again = Store::open(&path, &Options::default()).unwrap();
+    assert_eq!(names(&again), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_in_the_way_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    std::fs::write(&path, "x").unwrap();
+    for any in [
+        Mode::Append,
+        Mode::Read,
+        Mode::Write,
+        Mode::Exclusive,
+        Mode::ReadWrite,
+    ] {
+        assert!(Store::open(&path, &mode(any)).is_err());
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), b"x");
+}
