@@ -142,15 +142,14 @@ impl WriteGuard<'_> {
 
     fn next_header(&self, lsn: u64) -> Result<Header> {
         let seen = self.shared.seen.lock();
-        let store_id = match &seen.header {
-            Some(header) => header.store_id,
-            None => {
-                let mut id = [0; 16];
-                let (a, b) = id.split_at_mut(8);
-                a.copy_from_slice(&random().to_le_bytes());
-                b.copy_from_slice(&random().to_le_bytes());
-                id
-            }
+        let store_id = if let Some(header) = &seen.header {
+            header.store_id
+        } else {
+            let mut id = [0; 16];
+            let (a, b) = id.split_at_mut(8);
+            a.copy_from_slice(&random().to_le_bytes());
+            b.copy_from_slice(&random().to_le_bytes());
+            id
         };
         let epoch = seen
             .header

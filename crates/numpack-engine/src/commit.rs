@@ -149,10 +149,10 @@ impl<'g, 'a> Plan<'g, 'a> {
     }
 
     fn find(&mut self, name: &ArrayName) -> Option<Arc<ArrayState>> {
-        if self.looked_at.insert(name.clone()) {
-            if let Some(array) = self.guard.shared.state.read().get(name.as_str()) {
-                self.scratch.arrays.insert(name.clone(), Arc::clone(array));
-            }
+        if self.looked_at.insert(name.clone())
+            && let Some(array) = self.guard.shared.state.read().get(name.as_str())
+        {
+            self.scratch.arrays.insert(name.clone(), Arc::clone(array));
         }
         self.scratch.get(name.as_str()).cloned()
     }
@@ -530,8 +530,8 @@ fn no_links(error: &io::Error) -> bool {
 /// The physical rows of live rows.
 fn physical(array: &ArrayState, rows: &RowSet) -> Vec<u64> {
     match &array.deletions {
-        Some(deletions) => rows.iter().map(|row| deletions.physical(row)).collect(),
-        None => rows.iter().collect(),
+        Some(deletions) => rows.rows().map(|row| deletions.physical(row)).collect(),
+        None => rows.rows().collect(),
     }
 }
 

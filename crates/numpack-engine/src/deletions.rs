@@ -231,6 +231,7 @@ fn nth_one(word: u64, n: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "tests run on 64 bits")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -67,6 +67,19 @@ impl Cursor {
         }
     }
 
+    /// A SYNCED record that is on disk is itself proof that everything before it is, and it is read
+    /// as such only from disk or by the process that flushed it.
+    fn note_synced(&mut self, frame: &Frame) {
+        if let Record::Synced { upto } = frame.record {
+            let covered = if upto + 1 == frame.lsn {
+                frame.lsn
+            } else {
+                upto
+            };
+            self.synced = self.synced.max(covered);
+        }
+    }
+
     /// Encodes `frames` as they follow here; gives the bytes and the place after them.
     pub(crate) fn encode(&self, frames: &[Frame]) -> (Vec<u8>, Self) {
         let mut after = self.clone();
@@ -74,9 +87,7 @@ impl Cursor {
         for frame in frames {
             after.chain = frame.encode_into(&mut bytes, after.chain);
             after.lsn = frame.lsn;
-            if let Record::Synced { upto } = frame.record {
-                after.synced = after.synced.max(upto);
-            }
+            after.note_synced(frame);
         }
         after.tail += bytes.len() as u64;
         (bytes, after)
@@ -111,9 +122,7 @@ pub(crate) fn walk(
             Decoded::NeedMore(len) => needed = len,
             Decoded::End(reason) => return Ok(reason),
             Decoded::Frame { frame, len, chain } => {
-                if let Record::Synced { upto } = frame.record {
-                    at.synced = at.synced.max(upto);
-                }
+                at.note_synced(&frame);
                 let offset = at.tail;
                 at.tail += len as u64;
                 at.lsn = frame.lsn;
@@ -166,7 +175,7 @@ impl Window<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::{Dir as _, Fs as _, MemoryFs, Open, write_all_at};
+    use crate::fs::{Fs as _, MemoryFs, Open, write_all_at};
     use numpack_format::ArrayName;
     use numpack_format::journal::DeleteRows;
 

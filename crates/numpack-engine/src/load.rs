@@ -143,17 +143,17 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         }));
     };
     let state = base_state(dir, path, &metadata)?;
-    if let Some(file) = &journal {
-        if probe(&**file, path)?.header != before.header {
-            return Ok(None);
-        }
+    if let Some(file) = &journal
+        && probe(&**file, path)?.header != before.header
+    {
+        return Ok(None);
     }
     let mut loaded = Loaded {
         state,
         metadata: Some(stat),
         trailer: metadata.trailer.is_some(),
         hint_seq: before.hint.as_ref().map_or(0, |hint| hint.seq),
-        header: before.header.clone(),
+        header: before.header,
         journal,
         ..Loaded::default()
     };
@@ -192,7 +192,7 @@ fn replay(
     let mut cursor = Cursor::start(header);
     let mut frames: Vec<(u64, Frame)> = Vec::new();
     let end = walk(&*file, &mut cursor, &mut |offset, frame| {
-        frames.push((offset, frame.clone()))
+        frames.push((offset, frame.clone()));
     })
     .map_err(|source| Error::io("read", path.join(paths::JOURNAL), source))?;
     let after = probe(&*file, path)?;

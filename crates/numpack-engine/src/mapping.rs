@@ -17,7 +17,6 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 
 use memmap2::{Mmap, MmapMut, MmapOptions};
 
@@ -143,63 +142,9 @@ fn check_length(file: &File, len: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// The pages of `memory`, a private mapping of a file, that were written since it was made, as byte
-/// ranges; `None` where the kernel does not tell.
-///
-/// Reads `/proc/self/pagemap`, one word a page: bit 63 says present, 62 swapped, 61 that the page
-/// belongs to a file or is shared. A written page of a private mapping is anonymous, so 61 is clear
-/// (Documentation/admin-guide/mm/pagemap.rst in the Linux sources).
-pub fn written_pages(memory: &[u8]) -> Option<Vec<Range<usize>>> {
-    use std::os::unix::fs::FileExt as _;
-    const WORDS: usize = 8192;
-    let page = rustix::param::page_size();
-    let first = memory.as_ptr().addr() / page;
-    let lead = memory.as_ptr().addr() % page;
-    let count = (lead + memory.len()).div_ceil(page);
-    let pagemap = File::open("/proc/self/pagemap").ok()?;
-    let mut written: Vec<Range<usize>> = Vec::new();
-    let mut words = vec![0_u8; WORDS * 8];
-    for at in (0..count).step_by(WORDS) {
-        let n = WORDS.min(count - at);
-        pagemap
-            .read_exact_at(&mut words[..n * 8], ((first + at) * 8) as u64)
-            .ok()?;
-        for (i, word) in words[..n * 8].chunks_exact(8).enumerate() {
-            let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-            if word >> 62 == 0 || word >> 61 & 1 == 1 {
-                continue;
-            }
-            let start = ((at + i) * page).saturating_sub(lead);
-            let end = ((at + i + 1) * page - lead).min(memory.len());
-            match written.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ => written.push(start..end),
-            }
-        }
-    }
-    Some(written)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
-
-    #[test]
-    fn written_pages_are_found() {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&vec![7_u8; 1 << 20]).unwrap();
-        let mut map = PrivateMapping::of_file(&file, 1 << 20).unwrap();
-        let sum: u64 = map.as_ref().iter().map(|&b| u64::from(b)).sum();
-        assert_eq!(sum, 7 << 20);
-        assert_eq!(written_pages(map.as_ref()), Some(vec![]));
-        map.as_mut()[10_000] = 1;
-        map.as_mut()[(1 << 20) - 1] = 1;
-        let page = rustix::param::page_size();
-        let start = 10_000 / page * page;
-        let expected = vec![start..start + page, (1 << 20) - page..1 << 20];
-        assert_eq!(written_pages(map.as_ref()), Some(expected));
-    }
 
     #[test]
     fn a_short_file_is_refused() {

@@ -138,10 +138,10 @@ impl AsMut<[u8]> for OwnedBuffer {
 
 impl Drop for OwnedBuffer {
     fn drop(&mut self) {
-        if let Memory::Large(map) = &mut self.memory {
-            if let Some(piece) = map.take() {
-                give(piece);
-            }
+        if let Memory::Large(map) = &mut self.memory
+            && let Some(piece) = map.take()
+        {
+            give(piece);
         }
     }
 }

@@ -16,14 +16,9 @@ type Entry = ((u64, u64), Weak<Shared>);
 static REGISTRY: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 /// The state of the store in `dir`, read anew.
-pub(crate) fn shared(path: &Path, dir: Arc<dyn Dir>) -> Result<Arc<Shared>> {
+pub(crate) fn shared(path: &Path, dir: &Arc<dyn Dir>) -> Result<Arc<Shared>> {
     let id = dir.id();
-    let open = || {
-        Ok(Arc::new(Shared::open(
-            path.to_path_buf(),
-            Arc::clone(&dir),
-        )?))
-    };
+    let open = || Ok(Arc::new(Shared::open(path.to_path_buf(), Arc::clone(dir))?));
     // In a child forked while another thread was in here the lock is never given back; a state of
     // its own is correct too, only not shared.
     let Some(mut registry) = REGISTRY.try_lock_for(Duration::from_secs(10)) else {

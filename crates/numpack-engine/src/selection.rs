@@ -53,7 +53,7 @@ impl RowSet {
     }
 
     /// The rows in order.
-    pub fn iter(&self) -> Box<dyn Iterator<Item = u64> + '_> {
+    pub fn rows(&self) -> Box<dyn Iterator<Item = u64> + '_> {
         match self {
             Self::Range { start, len } => Box::new(*start..*start + *len),
             Self::List(rows) => Box::new(rows.iter().copied()),
@@ -241,7 +241,7 @@ mod tests {
             rows in 0_i64..12,
         ) {
             let got = Selection::Slice { start, stop, step }.resolve(rows.unsigned_abs(), "a").unwrap();
-            prop_assert_eq!(got.iter().collect::<Vec<_>>(), python_slice(start, stop, step, rows));
+            prop_assert_eq!(got.rows().collect::<Vec<_>>(), python_slice(start, stop, step, rows));
         }
     }
 
@@ -252,14 +252,14 @@ mod tests {
             stop: Some(i64::MAX),
             step: i64::MAX,
         };
-        assert_eq!(all.resolve(3, "a").unwrap().iter().collect::<Vec<_>>(), [0]);
+        assert_eq!(all.resolve(3, "a").unwrap().rows().collect::<Vec<_>>(), [0]);
         let back = Selection::Slice {
             start: None,
             stop: None,
             step: i64::MIN,
         };
         assert_eq!(
-            back.resolve(3, "a").unwrap().iter().collect::<Vec<_>>(),
+            back.resolve(3, "a").unwrap().rows().collect::<Vec<_>>(),
             [2]
         );
     }

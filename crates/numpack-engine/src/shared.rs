@@ -173,7 +173,7 @@ impl Shared {
         };
         let mut frames = Vec::new();
         let end = walk(file, &mut cursor, &mut |_, frame| {
-            frames.push(frame.clone())
+            frames.push(frame.clone());
         })
         .map_err(|source| Error::io("read", self.path.join(paths::JOURNAL), source))?;
         // The chain breaks for a reader that walks while the journal is begun anew.
@@ -240,10 +240,10 @@ impl Shared {
             file: file.to_owned(),
             generation: array.generation,
         };
-        if array.generation != 0 {
-            if let Some(pin) = self.pins.find(&cached, len) {
-                return Ok(pin);
-            }
+        if array.generation != 0
+            && let Some(pin) = self.pins.find(&cached, len)
+        {
+            return Ok(pin);
         }
         let (opened, by_own_name) = self.open_data(array, file)?;
         check_len(array, &*opened, len)?;
@@ -291,13 +291,12 @@ impl Shared {
 
     /// Opens a data file for reading, and tells whether by the array's own name.
     fn reopen(&self, array: &ArrayState, file: &str) -> std::io::Result<(Arc<dyn File>, bool)> {
-        if matches!(array.location, Location::Generation) {
-            if let Ok(opened) = self
+        if matches!(array.location, Location::Generation)
+            && let Ok(opened) = self
                 .dir
                 .open(&paths::generation(array.generation), Open::Read)
-            {
-                return Ok((opened, false));
-            }
+        {
+            return Ok((opened, false));
         }
         Ok((self.dir.open(file, Open::Read)?, true))
     }

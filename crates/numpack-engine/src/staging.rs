@@ -33,9 +33,12 @@ pub(crate) fn random() -> u64 {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             let local = std::ptr::from_ref(&now).addr() as u64;
             xxhash_rust::xxh3::xxh3_64(
-                &[local, now.map_or(0, |d| d.as_nanos() as u64)]
-                    .map(u64::to_le_bytes)
-                    .concat(),
+                &[
+                    local,
+                    now.map_or(0, |d| u64::from(d.subsec_nanos()) ^ d.as_secs()),
+                ]
+                .map(u64::to_le_bytes)
+                .concat(),
             )
         });
         if number != 0 {

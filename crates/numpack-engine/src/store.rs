@@ -422,10 +422,10 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
     if options.mode == Mode::Write {
         refuse_strangers(&*dir, path)?;
     }
-    let shared = match registry::shared(path, Arc::clone(&dir)) {
+    let shared = match registry::shared(path, &dir) {
         Err(Error::Corrupt { .. }) if options.mode == Mode::Write => {
             remove_everything(&*dir, path)?;
-            registry::shared(path, dir)?
+            registry::shared(path, &dir)?
         }
         result => result?,
     };

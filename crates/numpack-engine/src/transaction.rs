@@ -302,8 +302,7 @@ fn check_bytes(name: &ArrayName, meta: &ArrayMeta, rows: &[u8]) -> Result<()> {
     )))
 }
 
-/// The live rows of `base` in which `bytes` differ, as runs. Where `bytes` are a private mapping of a
-/// file only the pages that were written are compared.
+/// The live rows of `base` in which `bytes` differ, as runs.
 fn differing_rows(base: &ArraySnapshot, bytes: &[u8]) -> Result<Vec<(u64, u64)>> {
     let row_bytes = base.row_bytes();
     if row_bytes == 0 {

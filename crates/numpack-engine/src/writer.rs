@@ -109,13 +109,12 @@ impl Shared {
     fn lock_file(&self, writer: &mut Writer, wait: &Wait<'_>) -> Result<Arc<dyn File>> {
         let mut pause = Duration::from_micros(50);
         loop {
-            let file = match &writer.lock {
-                Some(file) => Arc::clone(file),
-                None => {
-                    let file = self.open_lock()?;
-                    writer.lock = Some(Arc::clone(&file));
-                    file
-                }
+            let file = if let Some(file) = &writer.lock {
+                Arc::clone(file)
+            } else {
+                let file = self.open_lock()?;
+                writer.lock = Some(Arc::clone(&file));
+                file
             };
             let io = |source| Error::io("lock", self.path.join(paths::LOCK), source);
             if file.try_lock(Lock::Exclusive).map_err(io)? {
@@ -220,10 +219,10 @@ impl WriteGuard<'_> {
 
     /// The data file of an array, for writing.
     pub(crate) fn data_file(&mut self, array: &ArrayState) -> Result<Arc<dyn File>> {
-        if let Some((generation, file)) = &self.writer.appending {
-            if *generation == array.generation {
-                return Ok(Arc::clone(file));
-            }
+        if let Some((generation, file)) = &self.writer.appending
+            && *generation == array.generation
+        {
+            return Ok(Arc::clone(file));
         }
         let own = array.name.data_file();
         let file = self
@@ -267,7 +266,7 @@ impl WriteGuard<'_> {
         }
         let lsn = after.lsn;
         if durability == Durability::Full {
-            after = self.flush(&mut seen, &*journal, after)?;
+            after = self.flush(&mut seen, &*journal, &after)?;
         }
         self.hint(&mut seen, &*journal, &after)?;
         let mut state = shared.state.write();
@@ -294,7 +293,7 @@ impl WriteGuard<'_> {
         if cursor.synced >= cursor.lsn {
             return Ok(());
         }
-        let after = self.flush(&mut seen, &*journal, cursor)?;
+        let after = self.flush(&mut seen, &*journal, &cursor)?;
         self.hint(&mut seen, &*journal, &after)?;
         shared.state.write().lsn = after.lsn;
         seen.cursor = Some(after);
@@ -307,7 +306,7 @@ impl WriteGuard<'_> {
     /// Flushes every file with payload that is not on disk, writes SYNCED at `cursor`, flushes the
     /// journal. Any failure poisons the store in this process: what the disk holds is unknown, and
     /// the kernel reports a lost page only once.
-    fn flush(&self, seen: &mut Seen, journal: &dyn File, cursor: Cursor) -> Result<Cursor> {
+    fn flush(&self, seen: &mut Seen, journal: &dyn File, cursor: &Cursor) -> Result<Cursor> {
         let shared = self.shared;
         let flushed = (|| {
             // A flush costs milliseconds a file, syncfs about as much for all of them.
@@ -369,7 +368,7 @@ impl WriteGuard<'_> {
         if let Some(header) = &seen.header {
             let header = Header {
                 boot_hash: 0,
-                ..header.clone()
+                ..*header
             };
             // The disk may refuse this as well; then the next restart of the machine verifies.
             let _best_effort =

@@ -2,6 +2,10 @@
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::too_many_lines,
+    clippy::panic,
     missing_docs,
     unreachable_pub,
     reason = "tests fail by panicking, and nothing outside of them reads their items"

@@ -163,7 +163,7 @@ impl World {
                 }
             }
             Step::ReplaceSlice(a, start, stop, by) => {
-                self.replace_slice(&store, *a, *start, *stop, *by)
+                self.replace_slice(&store, *a, *start, *stop, *by);
             }
             Step::Delete(a, indices) => {
                 let done = delete(&store, NAMES[*a], Selection::Rows(indices.clone()));
@@ -292,7 +292,7 @@ impl World {
         };
         let targets = selection.resolve(array.len() as u64, "").unwrap();
         let data = rows(targets.len(), WIDTH, seed);
-        for (row, to) in to_rows(&data).into_iter().zip(targets.iter()) {
+        for (row, to) in to_rows(&data).into_iter().zip(targets.rows()) {
             array[to as usize] = row;
         }
         replace(
@@ -375,7 +375,7 @@ impl World {
             snapshot.read_all(&mut now).unwrap();
             assert_eq!(&now, shown, "a snapshot of {} changed", snapshot.name());
         }
-        if self.turn % 3 == 0 {
+        if self.turn.is_multiple_of(3) {
             let store = &self.handles[0];
             for (name, rows) in &self.model {
                 self.kept.push((store.array(name).unwrap(), rows.concat()));

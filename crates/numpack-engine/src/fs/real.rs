@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn links_and_devices_are_not_followed() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("victim"), b"safe").unwrap();
+        fs::write(dir.path().join("victim"), b"safe").unwrap();
         let store = dir.path().join("store");
         let opened = RealFs.open_dir(&store, true).unwrap();
         std::os::unix::fs::symlink("../victim", store.join("data_a.npkd")).unwrap();
@@ -283,6 +283,6 @@ mod tests {
             opened.open("fifo", Open::Read).unwrap_err().kind(),
             io::ErrorKind::InvalidInput
         );
-        assert_eq!(std::fs::read(dir.path().join("victim")).unwrap(), b"safe");
+        assert_eq!(fs::read(dir.path().join("victim")).unwrap(), b"safe");
     }
 }
