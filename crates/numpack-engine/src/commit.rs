@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use numpack_format::journal::{Append, Content, DeleteRows, Frame, Put, Record};
-use numpack_format::{ArrayMeta, ArrayName, content_hash};
+use numpack_format::{ArrayMeta, ArrayName, BlockHasher};
 
 use crate::error::{Error, Result};
-use crate::fs::{Open, write_all_at};
+use crate::fs::Open;
 use crate::options::{Durability, Options};
 use crate::paths;
 use crate::rewrite::{LiveRows, Patched};
 use crate::selection::{RowSet, Selection, runs_of};
 use crate::shared::Shared;
 use crate::snapshot::{ArraySnapshot, Snapshot};
-use crate::staging::{RowSource, Staged};
+use crate::staging::{RowSource, Staged, write_hashed};
 use crate::state::{ArrayState, Location, State, row_shape};
 use crate::store::Store;
 use crate::transaction::Change;
@@ -288,6 +288,7 @@ impl<'g, 'a> Plan<'g, 'a> {
                 .ok_or_else(|| too_large(name))?,
             array.meta.dtype,
         )?;
+        let mut hasher = BlockHasher::new();
         if !rows.is_empty() {
             let file = self.guard.data_file(&array)?;
             let own = name.data_file();
@@ -303,7 +304,7 @@ impl<'g, 'a> Plan<'g, 'a> {
                     found,
                 });
             }
-            write_all_at(&*file, rows, offset)
+            write_hashed(&*file, rows, offset, &mut hasher)
                 .map_err(|source| self.guard.io("append to", &own, source))?;
         }
         self.record(Record::Append(Append {
@@ -312,7 +313,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             start_row,
             rows: count,
             modified_us: now_us(),
-            hash: content_hash(rows),
+            hash: hasher.finish(),
         }))
     }
 

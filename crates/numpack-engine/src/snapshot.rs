@@ -439,10 +439,15 @@ fn copy(from: &[u8], to: &mut [u8]) {
     let half = (from.len() / 2).next_multiple_of(4096);
     let (from_low, from_high) = from.split_at(half);
     let (to_low, to_high) = to.split_at_mut(half);
-    std::thread::scope(|scope| {
-        scope.spawn(|| to_high.copy_from_slice(from_high));
+    let spawned = std::thread::scope(|scope| {
+        let high = || to_high.copy_from_slice(from_high);
+        let thread = std::thread::Builder::new().spawn_scoped(scope, high);
         to_low.copy_from_slice(from_low);
+        thread.is_ok()
     });
+    if !spawned {
+        to_high.copy_from_slice(from_high);
+    }
 }
 
 /// Bytes of a snapshot, kept valid and unchanged by this value. Cheap to clone.

@@ -56,8 +56,36 @@ pub(crate) struct Staged {
     claimed: bool,
 }
 
-/// Written and hashed in one pass while they are in the second-level cache.
+/// Written and then hashed while they are in the second-level cache.
 const PIECE: usize = 512 * 1024;
+/// From here on a second thread hashes while this one writes.
+const PARALLEL: usize = 4 << 20;
+
+/// Writes `bytes` at `offset` and adds them to the hash.
+pub(crate) fn write_hashed(
+    file: &dyn File,
+    bytes: &[u8],
+    offset: u64,
+    hasher: &mut BlockHasher,
+) -> std::io::Result<()> {
+    if bytes.len() < PARALLEL {
+        for (piece, at) in bytes.chunks(PIECE).zip((offset..).step_by(PIECE)) {
+            write_all_at(file, piece, at)?;
+            hasher.update(piece);
+        }
+        return Ok(());
+    }
+    // The scope waits for the thread and hands its panic on. Without a thread to be had, this one
+    // hashes afterwards.
+    let (written, hashed) = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || hasher.update(bytes));
+        (write_all_at(file, bytes, offset), thread.is_ok())
+    });
+    if !hashed {
+        hasher.update(bytes);
+    }
+    written
+}
 
 impl Staged {
     /// Makes an empty file.
@@ -108,18 +136,14 @@ impl Staged {
         let mut hasher = BlockHasher::new();
         let mut offset = 0_u64;
         rows.write_to(&mut |bytes| {
-            for piece in bytes.chunks(PIECE) {
-                if offset + piece.len() as u64 > len {
-                    return Err(Error::InvalidArgument(format!(
-                        "array \"{name}\": more than the expected {len} bytes of rows"
-                    )));
-                }
-                write_all_at(&*self.file, piece, offset).map_err(|source| {
-                    Error::io("write", paths::generation(self.generation), source)
-                })?;
-                hasher.update(piece);
-                offset += piece.len() as u64;
+            if offset + bytes.len() as u64 > len {
+                return Err(Error::InvalidArgument(format!(
+                    "array \"{name}\": more than the expected {len} bytes of rows"
+                )));
             }
+            write_hashed(&*self.file, bytes, offset, &mut hasher)
+                .map_err(|source| Error::io("write", paths::generation(self.generation), source))?;
+            offset += bytes.len() as u64;
             Ok(())
         })?;
         if offset != len {
