@@ -1,6 +1,7 @@
 //! The kernels, each beside the plain loop that it replaces.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use numpack_benches::{RowSets, bytes};
@@ -143,5 +144,12 @@ fn diff(c: &mut Criterion) {
     });
 }
 
-criterion_group!(kernels, gather, scatter, strided, bools, diff);
+criterion_group! {
+    name = kernels;
+    // Two minutes in all rather than eight: the ratio to the second series matters, not the third digit.
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = gather, scatter, strided, bools, diff
+}
 criterion_main!(kernels);
