@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 QUIET = {
     "deadline": None,
+    "report_multiple_bugs": False,
     "suppress_health_check": list(HealthCheck),
     "database": None,
 }

@@ -9,9 +9,10 @@ import subprocess
 import sys
 
 import numpy as np
+from numpack import NumPack
 
 
-def scattered_replace(NumPack, path):
+def scattered_replace(path):
     array, values = np.zeros((100, 4)), np.arange(12.0).reshape(3, 4) + 1
     with NumPack(path) as npk:
         npk.save({"a": array})
@@ -20,14 +21,14 @@ def scattered_replace(NumPack, path):
         assert np.array_equal(npk.load("a"), array)
 
 
-def duplicate_replace(NumPack, path):
+def duplicate_replace(path):
     with NumPack(path) as npk:
         npk.save({"a": np.zeros((10, 4))})
         npk.replace({"a": np.arange(12.0).reshape(3, 4) + 1}, [4, 2, 4])
         assert npk.load("a")[4].tolist() == [9, 10, 11, 12]
 
 
-def too_few_rows(NumPack, path):
+def too_few_rows(path):
     with NumPack(path) as npk:
         npk.save({"a": np.zeros((10, 4))})
         try:
@@ -37,21 +38,21 @@ def too_few_rows(NumPack, path):
         raise AssertionError("one row was taken for three")
 
 
-def mask(NumPack, path):
+def mask(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
         npk.replace({"a": np.array([70, 80])}, np.arange(10) > 7)
         assert npk.load("a").tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 70, 80]
 
 
-def open_slice(NumPack, path):
+def open_slice(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
         npk.replace({"a": np.array([70, 80])}, slice(8, None))
         assert npk.load("a").tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 70, 80]
 
 
-def append_after_drop(NumPack, path):
+def append_after_drop(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
         npk.drop("a", [0, 3])
@@ -59,7 +60,7 @@ def append_after_drop(NumPack, path):
         assert npk.load("a").tolist() == [1, 2, 4, 5, 6, 7, 8, 9, 10]
 
 
-def save_after_drop(NumPack, path):
+def save_after_drop(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(1, 21)})
         npk.drop("a", list(range(0, 20, 2)))
@@ -67,7 +68,7 @@ def save_after_drop(NumPack, path):
         assert npk.load("a").tolist() == list(range(2, 21, 2))
 
 
-def batch_after_drop(NumPack, path):
+def batch_after_drop(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(1, 21)})
         npk.drop("a", list(range(0, 20, 2)))
@@ -76,7 +77,7 @@ def batch_after_drop(NumPack, path):
         assert npk.load("a").tolist() == list(range(2, 21, 2))
 
 
-def append_in_batch(NumPack, path):
+def append_in_batch(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(3)})
         with npk.batch_mode():
@@ -85,71 +86,71 @@ def append_in_batch(NumPack, path):
         assert npk.load("a").tolist() == [0, 1, 2, 9]
 
 
-def fortran_order(NumPack, path):
+def fortran_order(path):
     array = np.arange(12.0).reshape(3, 4)
     with NumPack(path) as npk:
         npk.save({"a": np.asfortranarray(array)})
         assert np.array_equal(npk.load("a"), array)
 
 
-def reversed_rows(NumPack, path):
+def reversed_rows(path):
     array = np.arange(12.0).reshape(3, 4)
     with NumPack(path) as npk:
         npk.save({"a": array[::-1]})
         assert np.array_equal(npk.load("a"), array[::-1])
 
 
-def big_endian(NumPack, path):
+def big_endian(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(5, dtype=">i4")})
         assert npk.load("a").tolist() == [0, 1, 2, 3, 4]
 
 
-def zero_dimensions(NumPack, path):
+def zero_dimensions(path):
     with NumPack(path) as npk:
         npk.save({"a": np.array(5.0)})
         assert npk.load("a") == 5.0
 
 
-def negative_slice(NumPack, path):
+def negative_slice(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(20).reshape(10, 2)})
         assert npk.getitem("a", slice(-2, None)).tolist() == [[16, 17], [18, 19]]
 
 
-def empty_selection(NumPack, path):
+def empty_selection(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(20).reshape(10, 2)})
         assert npk.getitem("a", []).shape == (0, 2)
 
 
-def reversed_lazy(NumPack, path):
+def reversed_lazy(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(20).reshape(10, 2)})
         assert np.array_equal(npk.load("a", lazy=True)[::-1], np.arange(20).reshape(10, 2)[::-1])
 
 
-def float16_rows(NumPack, path):
+def float16_rows(path):
     with NumPack(path) as npk:
         npk.save({"a": np.ones((4, 2), np.float16)})
         assert npk.load("a", lazy=True)[1:3].dtype == np.float16
 
 
-def lazy_slice_after_drop(NumPack, path):
+def lazy_slice_after_drop(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
         npk.drop("a", [0])
         assert npk.load("a", lazy=True)[:].tolist() == list(range(1, 10))
 
 
-def stream_after_drop(NumPack, path):
+def stream_after_drop(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
         npk.drop("a", [0])
         assert np.concatenate(list(npk.stream_load("a", 4))).tolist() == list(range(1, 10))
 
 
-def writable_after_drop(NumPack, path):
+def writable_after_drop(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
         npk.drop("a", [0])
@@ -157,7 +158,7 @@ def writable_after_drop(NumPack, path):
             assert batch.load("a").tolist() == list(range(1, 10))
 
 
-def negative_drop_after_drop(NumPack, path):
+def negative_drop_after_drop(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
         npk.drop("a", [0, 1])
@@ -165,7 +166,7 @@ def negative_drop_after_drop(NumPack, path):
         assert npk.load("a").tolist() == list(range(2, 9))
 
 
-def stale_shape(NumPack, path):
+def stale_shape(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
         npk.load("a")
@@ -173,14 +174,14 @@ def stale_shape(NumPack, path):
         assert npk.load("a").tolist() == [0, 1, 2, 3, 4]
 
 
-def asarray_outlives_lazy(NumPack, path):
+def asarray_outlives_lazy(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(100_000)})
         view = np.asarray(npk.load("a", lazy=True))
     assert view.sum() == 4_999_950_000
 
 
-def writable_outlives_block(NumPack, path):
+def writable_outlives_block(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(100_000)})
         with npk.writable_batch_mode() as batch:
@@ -189,7 +190,7 @@ def writable_outlives_block(NumPack, path):
     assert array.sum() == 4_999_950_001
 
 
-def reader_writes_nothing(NumPack, path):
+def reader_writes_nothing(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
     before = os.stat(os.path.join(path, "metadata.npkm"))
@@ -199,7 +200,7 @@ def reader_writes_nothing(NumPack, path):
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def corrupt_metadata(NumPack, path):
+def corrupt_metadata(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
     metadata = os.path.join(path, "metadata.npkm")
@@ -213,7 +214,7 @@ def corrupt_metadata(NumPack, path):
     raise AssertionError("opened as an empty store")
 
 
-def path_traversal(NumPack, path):
+def path_traversal(path):
     with NumPack(path) as npk:
         os.mkdir(os.path.join(path, "data_"))
         npk.save({"/../../evil": np.arange(10)})
@@ -225,7 +226,7 @@ def in_process(path, body):
     subprocess.run([sys.executable, "-c", code, path], check=True)
 
 
-def exit_without_close(NumPack, path):
+def exit_without_close(path):
     in_process(
         path,
         "npk = NumPack(path); npk.open(); npk.save({'a': np.arange(5)}); os._exit(0)",
@@ -234,7 +235,7 @@ def exit_without_close(NumPack, path):
         assert npk.load("a").tolist() == [0, 1, 2, 3, 4]
 
 
-def append_after_kill(NumPack, path):
+def append_after_kill(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
     in_process(
@@ -246,7 +247,7 @@ def append_after_kill(NumPack, path):
         assert npk.load("a").tolist() == [*range(10), 9, 9, 9, 9, 9, 77]
 
 
-def lost_update(NumPack, path):
+def lost_update(path):
     with NumPack(path) as npk:
         npk.save({"a": np.arange(10)})
     with NumPack(path) as reader:
@@ -259,11 +260,9 @@ def lost_update(NumPack, path):
 CASES = [
     name
     for name, value in list(globals().items())
-    if callable(value) and name not in ("in_process",) and value.__module__ == __name__
+    if getattr(value, "__module__", None) == __name__ and name != "in_process"
 ]
 
 
 if __name__ == "__main__":
-    from numpack import NumPack
-
-    globals()[sys.argv[1]](NumPack, sys.argv[2])
+    globals()[sys.argv[1]](sys.argv[2])

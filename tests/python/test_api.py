@@ -196,7 +196,7 @@ class TestLife:
 class TestModes:
     @pytest.mark.parametrize("mode", ["r", "r+"])
     def test_reading_modes_need_a_store(self, path, mode):
-        with pytest.raises(FileNotFoundError, match="store.npk"):
+        with pytest.raises(FileNotFoundError, match=r"store\.npk"):
             NumPack(path, mode=mode).open()
         assert not path.exists()
         path.mkdir()
@@ -256,7 +256,7 @@ class TestModes:
         before = listing(path)
         with NumPack(path, mode="r") as npk:
             assert_same(npk["a"], np.arange(3))
-            with pytest.raises(numpack.ReadOnlyError, match="store.npk") as caught:
+            with pytest.raises(numpack.ReadOnlyError, match=r"store\.npk") as caught:
                 write(npk)
             assert isinstance(caught.value, PermissionError)
             assert_store(npk, {"a": np.arange(3), "b2": np.array([0, 2, 3, 4])})
@@ -290,7 +290,6 @@ class TestModes:
             npk.append({"a": np.arange(2)})
             npk.drop("a", 0)
             npk.sync()
-            npk.checkpoint()
         with NumPack(path) as npk:
             assert_store(npk, {"a": np.array([1, 2, 0, 1])})
 
@@ -472,7 +471,6 @@ class TestMembers:
         assert info["backend_type"] == "rust" and info["version"] == numpack.__version__
         assert info["is_windows"] is (os.name == "nt") and "platform" in info
         assert npk.get_io_stats()["backend_type"] == "rust"
-        assert isinstance(npk.stats(), dict)
 
     def test_reset_empties_the_store_and_nothing_else(self, npk, path):
         npk.save({"a": np.arange(9), "b": np.arange(3)})
@@ -529,7 +527,7 @@ class TestMembers:
             (("a", (2**62, 8), "int64"), ValueError),
             (("a", (2,), "U3"), TypeError),
             (("a", (2,), "no dtype"), TypeError),
-            (("a", "text", "int8"), TypeError),
+            (("a", "text", "int8"), (TypeError, ValueError)),
         ],
     )
     def test_create_refuses(self, npk, arguments, error):

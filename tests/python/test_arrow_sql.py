@@ -1,5 +1,7 @@
 """to_arrow without a copy, and SELECT over the arrays of a store, against pyarrow and NumPy."""
 
+import contextlib
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -207,7 +209,6 @@ def test_the_doors_of_a_result(table, capsys):
 
 
 def test_show_prints_where_python_prints(table, path):
-    npk, _ = table
     code = (
         "import contextlib, io, sys\nfrom numpack import NumPack\n"
         "out = io.StringIO()\n"
@@ -267,10 +268,8 @@ def test_arrays_of_unequal_length_are_no_relation(npk):
 @pytest.mark.parametrize("statement", ["SELECT 1; SELECT 2", "DROP TABLE self", "DELETE FROM self"])
 def test_what_is_not_a_select_changes_nothing(table, statement):
     npk, arrays = table
-    try:
+    with contextlib.suppress(ValueError):
         npk.sql(statement).to_arrow()
-    except ValueError as error:
-        assert str(error)
     assert_same(npk["id"], arrays["id"])
 
 

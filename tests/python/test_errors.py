@@ -106,7 +106,7 @@ def test_bad_index_types(store, call, index):
 @pytest.mark.parametrize("index", [None, "text", {1}])
 def test_the_text_that_code_matches_on(store, index):
     with pytest.raises(
-        ValueError, match="The indexes must be int or list or numpy.ndarray or slice"
+        ValueError, match=r"The indexes must be int or list or numpy\.ndarray or slice"
     ):
         store.replace({"emb": np.zeros((1, 2), "f4")}, index)
 

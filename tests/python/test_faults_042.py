@@ -1,5 +1,6 @@
 """One test a fault of numpack 0.4.2; old_behaviour.py proves the worst of them on that version."""
 
+import contextlib
 import struct
 from pathlib import Path
 
@@ -380,13 +381,10 @@ def test_a_crafted_data_file_is_never_followed(path, target):
     (path / "metadata.npkm").write_bytes(raw[:end].replace(old, new))
     for file in (path / ".npk").glob("*") if (path / ".npk").exists() else ():
         file.unlink()
-    try:
-        with NumPack(path) as npk:
-            npk.append({"a": np.arange(9)})
-            npk.replace({"a": np.array([5])}, [0])
-            npk.drop("a")
-    except ValueError as error:
-        assert isinstance(error, numpack.CorruptStoreError)
+    with contextlib.suppress(numpack.CorruptStoreError), NumPack(path) as npk:
+        npk.append({"a": np.arange(9)})
+        npk.replace({"a": np.array([5])}, [0])
+        npk.drop("a")
     assert victim.read_bytes() == bytes(64)
 
 

@@ -211,7 +211,7 @@ def test_attributes_and_protocols(path, dtype, shape):
 
 
 def test_one_element_is_a_numpy_scalar(path):
-    lazy, array = lazy_of(path, np.arange(5, dtype="f2"))
+    lazy, _ = lazy_of(path, np.arange(5, dtype="f2"))
     assert isinstance(lazy[2], np.float16) and lazy[2] == 2
     assert [type(value) for value in lazy] == [np.float16] * 5
 

@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from numpack import ConflictError, NumPack
+from numpack import ConflictError, NotContiguousError, NumPack
 from strategies import arrays, dtypes, layouts, seeds, selections
 from support import assert_same, digest, replaced, rows_of, sample
 
@@ -24,7 +24,7 @@ handles = st.sampled_from([0, 1])
 DEEP = bool(os.environ.get("NUMPACK_DEEP"))
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Leaves a block from the middle."""
 
 
@@ -196,13 +196,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.steps = 0
 
     def teardown(self):
-        if hasattr(self, "folder"):
+        if not hasattr(self, "folder"):
+            return
+        try:
             for npk in self.handles:
                 npk.close()
             with NumPack(self.path, mode="r") as npk:
                 self.check(npk, self.model)
             for view, expected, what in self.held:
                 assert digest(view) == expected, what
+        finally:
             shutil.rmtree(self.folder)
 
     def check(self, npk, model):
@@ -245,9 +248,8 @@ class StoreMachine(RuleBasedStateMachine):
                 view = npk.load(name)
             else:
                 view = npk.load(name, lazy=True)
-        except ValueError as error:
+        except NotContiguousError:
             # Only deleted rows stand in the way of a view.
-            assert "update" in str(error)
             assert npk.get_metadata()["arrays"][name]["deleted"]
             return
         if door == "asarray":
@@ -291,8 +293,8 @@ class StoreMachine(RuleBasedStateMachine):
             npk.open()
 
     @rule(which=handles)
-    def checkpoint(self, which):
-        self.handles[which].checkpoint()
+    def sync(self, which):
+        self.handles[which].sync()
 
     @rule(
         data=st.data(),
@@ -317,8 +319,8 @@ class StoreMachine(RuleBasedStateMachine):
                     self.check(npk, model)
                 self.check(other, self.model)
                 if stop:
-                    raise Stop
-        except Stop:
+                    raise StopError
+        except StopError:
             assert stop
             if rollback:
                 return

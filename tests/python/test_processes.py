@@ -12,6 +12,8 @@ from numpack import NumPack
 from support import assert_same, assert_store, digest, run_python, start_python
 
 DEEP = bool(os.environ.get("NUMPACK_DEEP"))
+# Forking beside our threads is what some of these tests are about.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
 WORKER = """
 import sys

@@ -108,7 +108,7 @@ CHANGES = {
     "drop, save": lambda npk, path: (npk.drop("a"), npk.save({"a": np.zeros((10_000, 4), "f4")})),
     "rename": lambda npk, path: npk.rename("a", "b"),
     "reset": lambda npk, path: npk.reset(),
-    "checkpoint": lambda npk, path: (npk.append({"a": np.ones((1, 4), "f4")}), npk.checkpoint()),
+    "append, sync": lambda npk, path: (npk.append({"a": np.ones((1, 4), "f4")}), npk.sync()),
     "close": lambda npk, path: npk.close(),
     "remove the directory": lambda npk, path: (npk.close(), shutil.rmtree(path)),
     "reopen and change": lambda npk, path: (
