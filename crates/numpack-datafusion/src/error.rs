@@ -1,0 +1,141 @@
+use std::io;
+
+use datafusion::common::DataFusionError;
+use numpack_arrow::ArrowViewError;
+
+/// A result whose error is [`SqlError`].
+pub type Result<T> = std::result::Result<T, SqlError>;
+
+/// Why a store could not be queried.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SqlError {
+    /// The engine could not give the arrays.
+    #[error(transparent)]
+    Engine(#[from] numpack_engine::Error),
+
+    /// An array could not be shown as Arrow.
+    #[error(transparent)]
+    View(#[from] ArrowViewError),
+
+    /// The arrays of one relation have different numbers of rows.
+    #[error(
+        "arrays of unequal length are not one relation: {lengths}; name only arrays of one length"
+    )]
+    UnequalRows {
+        /// Each array with its number of rows.
+        lengths: String,
+    },
+
+    /// A 0-d array was named as a column.
+    #[error("array \"{name}\" is 0-d: it has no rows and is no column of a relation")]
+    NoRows {
+        /// Name of the array.
+        name: String,
+    },
+
+    /// One array was named twice as a column.
+    #[error("array \"{name}\" is named twice: columns of a relation have different names")]
+    NamedTwice {
+        /// Name of the array.
+        name: String,
+    },
+
+    /// An array is no longer of the type that the table was made with.
+    #[error(
+        "array \"{name}\" was {expected} when the table was opened and is {found} now; \
+         open the table again"
+    )]
+    Changed {
+        /// Name of the array.
+        name: String,
+        /// Its Arrow type when the table was made.
+        expected: String,
+        /// Its Arrow type in the snapshot that was to be scanned.
+        found: String,
+    },
+
+    /// The statement is not one that only reads.
+    #[error("{statement} is not possible here: SQL over a store only reads so far")]
+    NotAQuery {
+        /// What the statement is, as DataFusion names it.
+        statement: String,
+    },
+
+    /// A blocking call was made on a thread that an async runtime drives.
+    #[error("sql_collect blocks its thread; inside an async runtime, await query instead")]
+    InsideRuntime,
+
+    /// The threads that queries run on could not be started.
+    #[error("starting the threads that queries run on")]
+    Threads(#[source] io::Error),
+
+    /// The store's interrupt asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+
+    /// DataFusion could not parse, plan or run the statement.
+    #[error("{0}")]
+    DataFusion(Box<DataFusionError>),
+}
+
+/// On its way through DataFusion an error of ours travels as an external one ...
+impl From<SqlError> for DataFusionError {
+    fn from(error: SqlError) -> Self {
+        match error {
+            SqlError::DataFusion(error) => *error,
+            error => Self::External(Box::new(error)),
+        }
+    }
+}
+
+/// ... and comes out as itself.
+impl From<DataFusionError> for SqlError {
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(external) => match external.downcast::<Self>() {
+                Ok(ours) => *ours,
+                Err(foreign) => Self::DataFusion(Box::new(DataFusionError::External(foreign))),
+            },
+            DataFusionError::Context(context, inner) => match Self::from(*inner) {
+                Self::DataFusion(inner) => {
+                    Self::DataFusion(Box::new(DataFusionError::Context(context, inner)))
+                }
+                ours => ours,
+            },
+            DataFusionError::Diagnostic(diagnostic, inner) => match Self::from(*inner) {
+                Self::DataFusion(inner) => {
+                    Self::DataFusion(Box::new(DataFusionError::Diagnostic(diagnostic, inner)))
+                }
+                ours => ours,
+            },
+            other => Self::DataFusion(Box::new(other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_ours_survives_the_way_through_datafusion() {
+        let sent = SqlError::NoRows {
+            name: "scalar".to_owned(),
+        };
+        let text = sent.to_string();
+        let wrapped = DataFusionError::from(sent)
+            .context("planning")
+            .context("running");
+        let back = SqlError::from(wrapped);
+        assert!(matches!(back, SqlError::NoRows { .. }), "{back}");
+        assert_eq!(back.to_string(), text);
+    }
+
+    #[test]
+    fn an_error_of_datafusion_keeps_its_context() {
+        let error = DataFusionError::Plan("no such thing".to_owned()).context("planning");
+        let text = error.to_string();
+        assert_eq!(SqlError::from(error).to_string(), text);
+    }
+}

@@ -1,0 +1,35 @@
+#![doc = include_str!("../../../README.md")]
+
+pub use numpack_engine::{
+    ArrayInfo, ArraySnapshot, Durability, Error, Interrupt, JournalDump, Mode, Options,
+    OwnedBuffer, PrivateMap, Result, RowSet, RowSource, Run, Selection, Snapshot, Store,
+    Transaction, View, dump_journal,
+};
+pub use numpack_format::{ArrayMeta, ArrayName, DType, FormatError, Shape};
+
+/// The journal's records, for programs that look into one.
+pub mod journal {
+    pub use numpack_format::journal::{
+        Append, Content, DeleteRows, Frame, Header, Hint, Put, Record,
+    };
+}
+
+/// Snapshots as Apache Arrow arrays, without a copy where the rows allow it.
+#[cfg(feature = "arrow")]
+pub mod arrow {
+    pub use numpack_arrow::{
+        ArrayReader, ArrowOptions, ArrowType, ArrowViewError, DTYPE_KEY, array, batch, batches,
+        chunk, chunks, field, info_field, schema,
+    };
+}
+
+/// Stores as DataFusion tables, and SQL over a store.
+#[cfg(feature = "datafusion")]
+pub mod datafusion {
+    pub use numpack_datafusion::{
+        NumPackSource, NumPackTable, QueryResult, ROW_ID, SqlError, query, session, sql_collect,
+    };
+}
+
+#[cfg(feature = "datafusion")]
+pub use numpack_datafusion::NumPackTable;
