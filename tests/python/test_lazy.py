@@ -97,7 +97,8 @@ def lazy_of(path, array, deletions=()):
         npk.save({"a": array})
         if len(deletions):
             npk.drop("a", list(deletions))
-        return npk.load("a", lazy=True), np.delete(array, list(deletions), axis=0)
+            array = np.delete(array, list(deletions), axis=0)
+        return npk.load("a", lazy=True), array
 
 
 @pytest.fixture(params=["whole", "deleted"])
@@ -206,7 +207,7 @@ def test_attributes_and_protocols(path, dtype, shape):
         with pytest.raises(TypeError):
             len(lazy)
         with pytest.raises(TypeError):
-            iter(lazy)
+            list(lazy)
     assert repr(lazy) and "a" in repr(lazy) and str(lazy)
 
 
@@ -389,8 +390,8 @@ def test_helper_methods(path, deletions):
     ):
         assert_same(getattr(lazy, name)(mask), array[mask])
     pieces = lazy.mega_batch_get_rows(list(range(10)), 4)
-    assert [len(piece) for piece in pieces] == [4, 4, 2]
-    assert_same(np.concatenate(pieces), array[:10])
+    assert [piece.shape for piece in pieces] == [(4,)] * 10
+    assert_same(np.stack(pieces), array[:10])
     assert lazy.intelligent_warmup("sequential") is None
     names = [name for name, _ in lazy.get_performance_stats()]
     assert names == ["array_size_mb", "logical_rows", "physical_rows"]
