@@ -1,0 +1,53 @@
+//! `numpack._internal`: the engine, Arrow and SQL as seen by the Python package `numpack`.
+//!
+//! The classes here are private halves: their Python counterparts in `python/numpack` hold the
+//! documentation, the defaults and the manners, this side holds what touches bytes. The interpreter
+//! is released around every engine call, for two reasons: files may block, and the engine's
+//! interrupt check takes the interpreter back to look for signals.
+
+mod array_view;
+mod arrow;
+mod columns;
+mod commit;
+mod dtypes;
+mod errors;
+mod fill;
+mod info;
+mod ndarray;
+mod query;
+mod selection;
+mod signals;
+mod store;
+mod values;
+
+use pyo3::prelude::*;
+
+/// Runs the command line on the process's own streams; `argv` starts with the program's name.
+#[pyfunction]
+fn cli_main(py: Python<'_>, argv: Vec<String>) -> u8 {
+    py.detach(|| numpack_cli::main_with(argv))
+}
+
+#[pymodule(gil_used = false)]
+mod _internal {
+    #[pymodule_export]
+    use super::array_view::ArrayView;
+    #[pymodule_export]
+    use super::cli_main;
+    #[pymodule_export]
+    use super::dtypes::dtype_name;
+    #[pymodule_export]
+    use super::info::{ArrayInfo, data_file};
+    #[pymodule_export]
+    use super::query::QueryResult;
+    #[pymodule_export]
+    use super::selection::resolve_rows;
+    #[pymodule_export]
+    use super::store::Store;
+    #[pymodule_export]
+    use super::values::{checked_array, checked_rows, checked_values};
+
+    #[allow(non_upper_case_globals, reason = "Python's name")]
+    #[pymodule_export]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,60 @@
+"""What `NumPack` has in common with a dict of arrays."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from numpack.batch import BatchStore
+from numpack.exceptions import ArrayNotFoundError
+
+__all__ = ["MappingManners"]
+
+
+class MappingManners:
+    """`npk["a"]`, `in`, `len`, iteration, keys, values and items.
+
+    Not a `collections.abc.Mapping` on purpose: libraries that are handed a store would take it for
+    a dict and read everything.
+    """
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self.load(key)
+
+    def __setitem__(self, key: str | tuple[str, Any], value: Any) -> None:
+        if isinstance(key, tuple):
+            if len(key) != 2 or not isinstance(key[0], str):
+                raise TypeError("the key is a name, or a name and rows: npk['a', rows] = values")
+            self.replace({key[0]: value}, key[1])
+        else:
+            self.save({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        target = self._target()
+        if not target.contains(key):
+            raise ArrayNotFoundError(f"array {key!r} not found")
+        target.drop([key], None)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._target().contains(key)
+
+    def __len__(self) -> int:
+        return self._target().count()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._target().names())
+
+    def keys(self) -> list[str]:
+        """The names, as `get_member_list` gives them."""
+        return self._target().names()
+
+    def values(self) -> Iterator[np.ndarray]:
+        """The arrays of one instant, each read when the iterator reaches it."""
+        return (array for _, array in self.items())
+
+    def items(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Names and arrays of one instant, each read when the iterator reaches it."""
+        target = self._target()
+        if isinstance(target, BatchStore):
+            return ((name, target.load(name)) for name in target.names())
+        return ((view.name, view._load(None)) for view in target.snapshot(None))
