@@ -86,11 +86,7 @@ impl WriteGuard<'_> {
         let from = paths::generation(array.generation);
         let own = array.name.data_file();
         match self.shared.dir.rename(&from, &own) {
-            Ok(()) => {
-                // Two names of one inode, left by a rename of the array, are left alone by rename.
-                ignore_missing(self.shared.dir.unlink(&from))
-                    .map_err(|e| self.io("remove", &from, e))?;
-            }
+            Ok(()) => {}
             // An earlier checkpoint was interrupted after this step.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.shared
@@ -265,15 +261,19 @@ impl WriteGuard<'_> {
     }
 
     fn remove_segments(&self, name: &ArrayName) -> Result<()> {
-        self.remove(&name.segments_file())?;
-        let segments = name.segments_dir();
-        let Ok(files) = self.shared.dir.list(&segments) else {
+        // The manifest goes last, so that a crash in between leaves a sign of what is left to do.
+        let manifest = name.segments_file();
+        if self.shared.dir.stat(&manifest).is_err() {
             return Ok(());
-        };
-        for file in files {
-            self.remove(&format!("{segments}/{file}"))?;
         }
-        self.remove(&segments)
+        let segments = name.segments_dir();
+        if let Ok(files) = self.shared.dir.list(&segments) {
+            for file in files {
+                self.remove(&format!("{segments}/{file}"))?;
+            }
+            self.remove(&segments)?;
+        }
+        self.remove(&manifest)
     }
 
     /// Removes generations that no array has: of killed writers, or superseded. One that is being
@@ -292,9 +292,11 @@ impl WriteGuard<'_> {
             let Some(generation) = store_files::parse_generation_file(&name) else {
                 continue;
             };
-            // A used generation that still has a private name is another link to an own file.
             let path = paths::generation(generation);
             if used.contains(&generation) {
+                // Every generation has its array's own name by now. `rename` leaves both names alone
+                // when they are of one inode, as after the renaming of an array there and back.
+                self.remove(&path)?;
                 continue;
             }
             let Ok(file) = dir.open(&path, Open::Write) else {
