@@ -297,7 +297,7 @@ fn reads(c: &mut Criterion) {
 
 criterion_group! {
     name = engine;
-    // Two minutes in all rather than eight: the ratio to the second series matters, not the third digit.
+    // A minute rather than three: the ratio to the second series matters, not the third digit.
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));

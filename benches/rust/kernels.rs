@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use numpack_benches::{RowSets, bytes};
-use numpack_kernels::{
-    diff_rows, gather_rows, gather_rows_threaded, gather_strided, pack_bools, scatter_rows,
-};
+use numpack_kernels::{diff_rows, gather_rows, gather_strided, pack_bools, scatter_rows};
 
 /// Larger than any processor's cache, so that random rows come from memory.
 const SOURCE: usize = 256 << 20;
@@ -40,11 +38,6 @@ fn gather(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("plain loop", &shape), |b| {
                 b.iter(|| plain_gather(&src, row_bytes, sets.turn(), &mut out));
             });
-            if total >= 8 << 20 {
-                group.bench_function(BenchmarkId::new("kernel, 2 threads", &shape), |b| {
-                    b.iter(|| gather_rows_threaded(&src, row_bytes, sets.turn(), &mut out, 2));
-                });
-            }
         }
     }
 }
@@ -146,7 +139,7 @@ fn diff(c: &mut Criterion) {
 
 criterion_group! {
     name = kernels;
-    // Two minutes in all rather than eight: the ratio to the second series matters, not the third digit.
+    // Two minutes rather than eight: the ratio to the second series matters, not the third digit.
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));

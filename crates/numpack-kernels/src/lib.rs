@@ -28,7 +28,7 @@ mod strided;
 
 pub use bools::pack_bools;
 pub use diff::diff_rows;
-pub use gather::{gather_rows, gather_rows_threaded};
+pub use gather::gather_rows;
 pub use rows::GatherError;
 pub use scatter::scatter_rows;
 pub use strided::gather_strided;

@@ -1,8 +1,6 @@
 //! Every kernel against the three lines of plain Rust it stands for.
 
-use numpack_kernels::{
-    diff_rows, gather_rows, gather_rows_threaded, gather_strided, pack_bools, scatter_rows,
-};
+use numpack_kernels::{diff_rows, gather_rows, gather_strided, pack_bools, scatter_rows};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -56,23 +54,17 @@ fn naive_gather(bytes: &[u8], width: usize, numbers: &[u64]) -> Vec<u8> {
 proptest! {
     #[test]
     fn gather_is_the_rows_one_after_another((src, width, rows) in rows_and_numbers()) {
-        for threads in [0, 1, 3] {
-            let mut out = vec![0xaa; rows.len() * width];
-            let result = if threads == 0 {
-                gather_rows(&src, width, &rows, &mut out)
-            } else {
-                gather_rows_threaded(&src, width, &rows, &mut out, threads)
-            };
-            match first_bad(&src, width, &rows) {
-                None => {
-                    prop_assert_eq!(result, Ok(()));
-                    prop_assert_eq!(out, naive_gather(&src, width, &rows));
-                }
-                Some(bad) => {
-                    let error = result.expect_err("a row is out of bounds");
-                    prop_assert_eq!((error.row, error.rows), (bad, (src.len() / width) as u64));
-                    prop_assert!(out.iter().all(|&byte| byte == 0xaa), "written before checked");
-                }
+        let mut out = vec![0xaa; rows.len() * width];
+        let result = gather_rows(&src, width, &rows, &mut out);
+        match first_bad(&src, width, &rows) {
+            None => {
+                prop_assert_eq!(result, Ok(()));
+                prop_assert_eq!(out, naive_gather(&src, width, &rows));
+            }
+            Some(bad) => {
+                let error = result.expect_err("a row is out of bounds");
+                prop_assert_eq!((error.row, error.rows), (bad, (src.len() / width) as u64));
+                prop_assert!(out.iter().all(|&byte| byte == 0xaa), "written before checked");
             }
         }
     }
