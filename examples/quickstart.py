@@ -159,6 +159,8 @@ def arrow(npk: numpack.NumPack, path: Path, model: dict[str, np.ndarray], log: T
     with log.timed("update(): compact away the dropped rows"):
         for name in model:
             npk.update(name)
+    npk.close()  # the checkpoint gives the new files their lasting names
+    npk.open()
     with log.timed("to_arrow"):
         tensor = npk.to_arrow("images", zero_copy_only=True)
     print(f"  {tensor.type}")

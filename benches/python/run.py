@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import flatness
@@ -26,12 +27,19 @@ from workloads import MANY_CALLS, TABLE, Row
 #: They make a current NumPy slow where a host sets them for another program's sake.
 UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 OWN_PEERS = ("numpack", "numpack_view", "numpack_reader")
+#: A peer that has spent this long on a row after three rounds sits out the others.
+PATIENCE_S = 10.0
+ENOUGH_ROUNDS = 3
 
 
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds; a minute or two")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="three rounds, no second reader and no held view; two or three minutes",
+    )
     parser.add_argument(
         "--rows",
         nargs="+",
@@ -50,7 +58,10 @@ def gather_peers(run: Run, inputs: Inputs, root: Path) -> list[Peer | RemotePeer
     peers: list[Peer | RemotePeer] = []
     for module, name in IN_PROCESS:
         try:
-            peers.append(getattr(importlib.import_module(module), name)(inputs, root))
+            peer = getattr(importlib.import_module(module), name)
+            if peer.key in OWN_PEERS[1:] and run.settings["quick"]:
+                continue
+            peers.append(peer(inputs, root))
         except ImportError as error:
             if module == "peers.numpack_":
                 raise
@@ -80,6 +91,7 @@ def measure(row: Row, peers: list, rounds: int, budget_ns: int) -> RowResult:
             result.failed[peer.key] = f"{type(error).__name__}: {error}"
             return None
 
+    spent: dict[str, float] = defaultdict(float)
     active = [
         peer
         for peer in peers
@@ -88,8 +100,11 @@ def measure(row: Row, peers: list, rounds: int, budget_ns: int) -> RowResult:
     for number in range(rounds):
         turn = number % max(1, len(active))
         for peer in active[turn:] + active[:turn]:
-            if peer.key not in result.failed:
+            patient = number < ENOUGH_ROUNDS or spent[peer.key] < PATIENCE_S
+            if peer.key not in result.failed and patient:
+                start = time.monotonic()
                 taken = attempt(peer, peer.round)
+                spent[peer.key] += time.monotonic() - start
                 samples.setdefault(peer.key, []).extend(taken or [])
     for peer in active:
         if peer.key not in result.failed:
