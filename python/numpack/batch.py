@@ -143,7 +143,7 @@ class BatchStore:
         self._need(name)
         entry = self._entries.get(name)
         known = self._store.info(self._origin(name)) if name in self._stored() else None
-        if entry is None and known.name == name:
+        if known is not None and self._untouched(name):
             return known
         array = entry.array if entry is not None else self._base(name)._ndarray()
         return CachedInfo(

@@ -3,7 +3,7 @@
 import gc
 import platform
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,28 +36,42 @@ def force_cleanup_windows_handles() -> bool:
     return True
 
 
+class _Lazy(Protocol):
+    """What the helper methods need of the class that they are mixed into."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def _physical_rows(self) -> int: ...
+    def __getitem__(self, key: Any) -> Any: ...
+
+
 class LegacyLazyMethods:
     """The eight helper methods that `LazyArray` had in 0.4.2, each one line of NumPy indexing."""
 
     __slots__ = ()
 
-    def vectorized_gather(self, indices: Sequence[int]) -> np.ndarray:
+    def vectorized_gather(self: _Lazy, indices: Sequence[int]) -> np.ndarray:
         """The rows `indices`: `lazy[indices]`."""
         return self[np.asarray(indices, dtype=np.int64)]
 
-    def parallel_boolean_index(self, mask: Any) -> np.ndarray:
+    def parallel_boolean_index(self: _Lazy, mask: Any) -> np.ndarray:
         """The rows where `mask` is true: `lazy[mask]`."""
         return self[np.asarray(mask, dtype=bool)]
 
-    def boolean_index_production(self, mask: Any) -> np.ndarray:
+    def boolean_index_production(self: _Lazy, mask: Any) -> np.ndarray:
         """The rows where `mask` is true: `lazy[mask]`."""
         return self[np.asarray(mask, dtype=bool)]
 
-    def boolean_index_adaptive_algorithm(self, mask: Any) -> np.ndarray:
+    def boolean_index_adaptive_algorithm(self: _Lazy, mask: Any) -> np.ndarray:
         """The rows where `mask` is true: `lazy[mask]`."""
         return self[np.asarray(mask, dtype=bool)]
 
-    def mega_batch_get_rows(self, indices: Sequence[int], batch_size: int) -> list[np.ndarray]:
+    def mega_batch_get_rows(
+        self: _Lazy, indices: Sequence[int], batch_size: int
+    ) -> list[np.ndarray]:
         """The rows `indices`, one array (without axis 0) for each.
 
         A negative index is an OverflowError and a batch size below one a ValueError.
@@ -76,7 +90,7 @@ class LegacyLazyMethods:
     def intelligent_warmup(self, hint: str) -> None:
         """Do nothing: pages are read when they are touched."""
 
-    def get_performance_stats(self) -> list[tuple[str, float]]:
+    def get_performance_stats(self: _Lazy) -> list[tuple[str, float]]:
         """Size in MiB, rows visible, and rows in the file (deleted ones included)."""
         return [
             ("array_size_mb", self.nbytes / 2**20),

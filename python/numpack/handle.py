@@ -51,7 +51,7 @@ class Handle:
             raise ArgumentError(f"drop_if_exists does not go with mode {mode!r}")
         if not 0 <= lock_timeout < 1e9:
             raise ArgumentError(f"lock_timeout is {lock_timeout!r}, expected seconds from 0 on")
-        self._mode = "w" if drop_if_exists else mode
+        self._mode: str = "w" if drop_if_exists else mode
         self._durability = durability
         self._lock_timeout = float(lock_timeout)
         self._strict = bool(strict_context_mode)

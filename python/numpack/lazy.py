@@ -70,7 +70,7 @@ class LazyArray(LegacyLazyMethods, _internal.ArrayView):
     """
 
     __slots__ = ()
-    __hash__ = None  # elementwise == makes a hash meaningless
+    __hash__ = None  # type: ignore[assignment] # elementwise == makes a hash meaningless
 
     # ------------------------------------------------------------------ describing itself
     @property
@@ -247,7 +247,9 @@ class LazyArray(LegacyLazyMethods, _internal.ArrayView):
                     f"array {self.name!r}: {self.dtype} as {wanted} needs a copy, and copy=False"
                 )
             if not self._direct:
-                raise ValueError(f"array {self.name!r} has deleted rows: it needs a copy, and copy=False")
+                raise ValueError(
+                    f"array {self.name!r} has deleted rows: it needs a copy, and copy=False"
+                )
             return self._ndarray()
         if copy or not self._direct:
             whole = self._owned()

@@ -1,7 +1,7 @@
 """What `NumPack` has in common with a dict of arrays."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,6 +11,16 @@ from numpack.exceptions import ArrayNotFoundError
 __all__ = ["MappingManners"]
 
 
+class _Store(Protocol):
+    """What the manners need of the class that they are mixed into."""
+
+    def _target(self) -> Any: ...
+    def load(self, array_name: str) -> np.ndarray: ...
+    def save(self, arrays: Mapping[str, Any]) -> None: ...
+    def replace(self, arrays: Mapping[str, Any], indexes: Any) -> None: ...
+    def items(self) -> Iterator[tuple[str, np.ndarray]]: ...
+
+
 class MappingManners:
     """`npk["a"]`, `in`, `len`, iteration, keys, values and items.
 
@@ -18,10 +28,10 @@ class MappingManners:
     a dict and read everything.
     """
 
-    def __getitem__(self, key: str) -> np.ndarray:
+    def __getitem__(self: _Store, key: str) -> np.ndarray:
         return self.load(key)
 
-    def __setitem__(self, key: str | tuple[str, Any], value: Any) -> None:
+    def __setitem__(self: _Store, key: str | tuple[str, Any], value: Any) -> None:
         if isinstance(key, tuple):
             if len(key) != 2 or not isinstance(key[0], str):
                 raise TypeError("the key is a name, or a name and rows: npk['a', rows] = values")
@@ -29,30 +39,30 @@ class MappingManners:
         else:
             self.save({key: value})
 
-    def __delitem__(self, key: str) -> None:
+    def __delitem__(self: _Store, key: str) -> None:
         target = self._target()
         if not target.contains(key):
             raise ArrayNotFoundError(f"array {key!r} not found")
         target.drop([key], None)
 
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self: _Store, key: object) -> bool:
         return isinstance(key, str) and self._target().contains(key)
 
-    def __len__(self) -> int:
+    def __len__(self: _Store) -> int:
         return self._target().count()
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self: _Store) -> Iterator[str]:
         return iter(self._target().names())
 
-    def keys(self) -> list[str]:
+    def keys(self: _Store) -> list[str]:
         """The names, as `get_member_list` gives them."""
         return self._target().names()
 
-    def values(self) -> Iterator[np.ndarray]:
+    def values(self: _Store) -> Iterator[np.ndarray]:
         """The arrays of one instant, each read when the iterator reaches it."""
         return (array for _, array in self.items())
 
-    def items(self) -> Iterator[tuple[str, np.ndarray]]:
+    def items(self: _Store) -> Iterator[tuple[str, np.ndarray]]:
         """Names and arrays of one instant, each read when the iterator reaches it."""
         target = self._target()
         if isinstance(target, BatchStore):

@@ -74,7 +74,7 @@ class Result:
         print(self._query.format(limit))  # noqa: T201 - that is what show is for
 
     def __repr__(self) -> str:
-        return self._query.format(_SHOWN_ROWS)
+        return f"numpack.Result, {len(self)} rows\n{self._query.format(_SHOWN_ROWS)}"
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self._query.format(_SHOWN_ROWS))}</pre>"

@@ -135,9 +135,7 @@ class NumPack(MappingManners, Handle):
             raise TypeError("array_names must be a list of strings or a single string")
         self._target().drop(names, indexes)
 
-    def create(
-        self, name: str, shape: int | tuple[int, ...], dtype: Any, fill: Any = 0
-    ) -> None:
+    def create(self, name: str, shape: int | tuple[int, ...], dtype: Any, fill: Any = 0) -> None:
         """Make a new array full of `fill`, to be filled piece by piece.
 
         Zeros take no room on disk before they are overwritten. A name in use is an
@@ -150,10 +148,13 @@ class NumPack(MappingManners, Handle):
         6.0
         """
         lengths = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        self._target().create(name, [int(length) for length in lengths], np.dtype(dtype), fill)
+        dtype = np.dtype(dtype)
+        if dtype == np.bool_ and isinstance(fill, int) and fill in (0, 1):
+            fill = bool(fill)  # the default, 0, means False here
+        self._target().create(name, [int(length) for length in lengths], dtype, fill)
 
     def rename(self, old_name: str, new_name: str) -> None:
-        """Give an array another name; KeyError if it is missing, ValueError if the new one exists."""
+        """Give an array another name; KeyError if it is missing, ValueError if the name is in use."""
         self._target().rename(old_name, new_name)
 
     def clone(self, source_name: str, target_name: str) -> None:
@@ -178,7 +179,9 @@ class NumPack(MappingManners, Handle):
         self, array_name: str, lazy: Literal[False] | None = False, *, copy: bool | None = None
     ) -> np.ndarray: ...
     @overload
-    def load(self, array_name: str, lazy: Literal[True], *, copy: bool | None = None) -> LazyArray: ...
+    def load(
+        self, array_name: str, lazy: Literal[True], *, copy: bool | None = None
+    ) -> LazyArray: ...
     @overload
     def load(
         self,
@@ -208,6 +211,13 @@ class NumPack(MappingManners, Handle):
             None reads into memory, but maps an array beyond a quarter of the machine's memory
             copy-on-write, so that it need not fit. True always reads. False always maps, which
             takes microseconds, and is a ValueError where deleted rows make a copy necessary.
+
+        >>> with NumPack("s.npk") as npk:
+        ...     npk.save({"a": np.arange(4), "b": np.zeros(2)})
+        ...     a, b = npk.load(["a", "b"]).values()
+        ...     a[0] = 9
+        ...     a, npk.load("a", lazy=True)[0]
+        (array([9, 1, 2, 3]), np.int64(0))
         """
         if lazy is not False and lazy is not None and lazy is not True:
             raise TypeError(f"lazy must be a bool, not {type(lazy).__name__}")
@@ -219,7 +229,8 @@ class NumPack(MappingManners, Handle):
                 return LazyArray(target, array_name)
             return LazyArray(target.snapshot([array_name])[0])
         if isinstance(array_name, str):
-            return self.load(str(array_name), lazy, copy=copy)
+            array_name = array_name.__str__()
+            return self.load(array_name, True) if lazy else self.load(array_name, copy=copy)
         if not isinstance(array_name, (list, tuple)):
             raise TypeError(f"array_name must be a str, not {type(array_name).__name__}")
         if not lazy and isinstance(target, BatchStore):
@@ -368,9 +379,7 @@ class NumPack(MappingManners, Handle):
         return WritableBatchMode(self)
 
     # ------------------------------------------------------------------ Arrow and SQL
-    def to_arrow(
-        self, array_name: str, *, zero_copy_only: bool = False, bool8: bool = True
-    ) -> Any:
+    def to_arrow(self, array_name: str, *, zero_copy_only: bool = False, bool8: bool = True) -> Any:
         """An array as a pyarrow.Array over the file's own pages.
 
         Shape (n,) becomes a primitive array, (n, k) a FixedSizeListArray, more axes a

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -102,22 +102,22 @@ class WritableArray:
         file_path: str | os.PathLike[str],
         shape: tuple[int, ...],
         dtype: Any,
-        mode: str = "r+",
+        mode: Literal["r", "r+"] = "r+",
     ) -> None:
         if mode not in ("r", "r+"):
             raise ValueError(f"mode is {mode!r}, expected 'r' or 'r+'")
         self.file_path = os.fspath(file_path)
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
-        self.mode = mode
+        self.mode: Literal["r", "r+"] = mode
         self._npk: NumPack | None = None
         self._block: WritableBatchMode | None = None
-        self._memmap: np.memmap | None = None
+        self._memmap: Any = None
 
     def __enter__(self) -> np.ndarray:
         directory, file = os.path.split(os.path.abspath(self.file_path))
         if not os.path.exists(os.path.join(directory, "metadata.npkm")):
-            self._memmap = np.memmap(self.file_path, self.dtype, self.mode, shape=self.shape)
+            self._memmap = np.memmap(self.file_path, self.dtype, mode=self.mode, shape=self.shape)
             return np.asarray(self._memmap)
         from numpack.store import NumPack  # store.py imports this module
 

@@ -1,5 +1,7 @@
 //! Engine, Arrow and SQL errors as the classes of `numpack.exceptions`.
 
+use std::io::ErrorKind;
+
 use numpack::arrow::ArrowViewError;
 use numpack::datafusion::SqlError;
 use numpack::{Error, FormatError};
@@ -58,7 +60,10 @@ pub(crate) fn engine(py: Python<'_>, error: Error) -> PyErr {
             "ArgumentError"
         }
         Error::Format(_) => "CorruptStoreError",
-        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotADirectory => {
+        // The path, or a part of it, is a regular file.
+        Error::Io { source, .. }
+            if matches!(source.kind(), ErrorKind::NotADirectory | ErrorKind::AlreadyExists) =>
+        {
             "StoreExistsError"
         }
         Error::Io { .. } | Error::Poisoned { .. } => "StorageError",
