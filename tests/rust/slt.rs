@@ -22,7 +22,7 @@ macro_rules! files {
         #[test]
         fn every_file_is_run() {
             let listed = [$($file),*];
-            let found = numpack_tests::files(&sql(), ".slt").expect("a readable sql/");
+            let found = numpack_tests::files("sql", "slt");
             let found = found.iter().map(|file| file.strip_prefix(sql()).expect("below sql/"));
             let found: Vec<_> = found.map(|file| file.to_str().expect("a plain name")).collect();
             assert!(found.len() >= 8, "only {found:?}");

@@ -61,7 +61,9 @@ pub async fn query(store: &Store, sql: &str) -> Result<QueryResult> {
 /// # Errors
 /// As for [`query`]; also [`SqlError::Interrupted`] and [`SqlError::InsideRuntime`].
 pub fn sql_collect(store: &Store, sql: &str) -> Result<QueryResult> {
-    runtime::block_on(query(store, sql), store.options().interrupt.as_ref())
+    let interrupt = store.options().interrupt.clone();
+    let (store, sql) = (store.clone(), sql.to_owned());
+    runtime::block_on(async move { query(&store, &sql).await }, interrupt.as_ref())
 }
 
 fn refuse_changes(plan: &LogicalPlan) -> Result<()> {

@@ -1,10 +1,10 @@
 //! The threads that blocking queries run on: one runtime a process, made at its first query.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use datafusion::common::DataFusionError;
 use numpack_engine::Interrupt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::timeout;
@@ -22,8 +22,12 @@ struct Threads {
 static THREADS: Mutex<Option<Threads>> = Mutex::new(None);
 
 /// Runs `future` to its end on this process's runtime.
-pub(crate) fn block_on<T>(
-    future: impl Future<Output = Result<T>>,
+///
+/// With an interrupt it runs on a thread of the runtime while this one waits and asks: a join may
+/// compute for seconds between two points where it could be stopped. After an interrupt it is
+/// stopped at the next of these.
+pub(crate) fn block_on<T: Send + 'static>(
+    future: impl Future<Output = Result<T>> + Send + 'static,
     interrupt: Option<&Interrupt>,
 ) -> Result<T> {
     if Handle::try_current().is_ok() {
@@ -33,12 +37,18 @@ pub(crate) fn block_on<T>(
     let Some(interrupt) = interrupt else {
         return runtime.block_on(future);
     };
+    let mut task = runtime.spawn(future);
     runtime.block_on(async {
-        let mut future = pin!(future);
         loop {
-            match timeout(INTERRUPT_EVERY, future.as_mut()).await {
-                Ok(result) => return result,
-                Err(_) if interrupt() => return Err(SqlError::Interrupted),
+            match timeout(INTERRUPT_EVERY, &mut task).await {
+                Ok(Ok(result)) => return result,
+                Ok(Err(died)) => {
+                    return Err(DataFusionError::ExecutionJoin(Box::new(died)).into());
+                }
+                Err(_) if interrupt() => {
+                    task.abort();
+                    return Err(SqlError::Interrupted);
+                }
                 Err(_) => {}
             }
         }
