@@ -59,9 +59,9 @@ check: check-rust check-python check-text ## formatting, lints, documentation, s
 
 check-rust: .venv/rust.stamp
 	cargo fmt --all --check
-	cargo clippy --locked --release --workspace $(NO_BENCHES) --all-targets -- -D warnings
-	cargo clippy --locked --release -p numpack-benches --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace $(NO_BENCHES) --no-deps
+	cargo clippy --locked --workspace $(NO_BENCHES) --all-targets -- -D warnings
+	cargo clippy --locked -p numpack-benches --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace $(NO_BENCHES) --no-deps
 
 check-python: .venv/wheel.stamp .venv/tests.stamp
 	$(BIN)/ruff check
@@ -79,7 +79,7 @@ bench: .venv/wheel.stamp .venv/bench.stamp $(OLD)/ready.stamp ## measure against
 	$(BIN)/python benches/python/run.py
 
 doc: .venv/rust.stamp ## Rust API documentation
-	cargo doc --locked --release --workspace $(NO_BENCHES) --no-deps
+	cargo doc --locked --workspace $(NO_BENCHES) --no-deps
 	@echo "$(CARGO_TARGET_DIR)/doc/numpack/index.html"
 
 clean: ## remove what this checkout made; the shared build in the cache stays
