@@ -91,7 +91,8 @@ impl Pins {
             cache.pins.retain(|_, pin| pin.strong_count() > 0);
         }
         cache.pins.insert(key.clone(), Arc::downgrade(pin));
-        cache.recent.retain(|(other, _)| *other != key);
+        // One an array: an older generation would keep its disk space for nobody.
+        cache.recent.retain(|(other, _)| other.file != key.file);
         cache.recent.push_back((key, Arc::clone(pin)));
         if cache.recent.len() > RECENT {
             cache.recent.pop_front();
