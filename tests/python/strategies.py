@@ -63,8 +63,9 @@ def selections(draw, rows):
     if kind == "slice":
         return draw(slices(rows))
     if kind in ("mask", "mask list"):
-        bits = draw(st.lists(st.booleans(), min_size=rows, max_size=rows))
-        return np.array(bits, bool) if kind == "mask" else bits
+        share = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+        bits = np.random.default_rng(draw(seeds)).random(rows) < share
+        return bits if kind == "mask" else bits.tolist()
     if kind == "empty":
         return draw(st.sampled_from([[], (), range(0), np.array([], np.int64)]))
     if kind == "range":

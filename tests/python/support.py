@@ -136,10 +136,14 @@ def mapping_at(position):
     return None
 
 
-def lies_in(position, file):
-    """Whether an address lies in a mapping of `file`, which need not have its old name."""
+def lies_in(position, store):
+    """Whether an address lies in a mapping of one of the store's own files.
+
+    An array that was just saved may live in a file of the store that gets its final name later.
+    """
     mapping = mapping_at(position)
-    return mapping is not None and mapping["inode"] == os.stat(file).st_ino
+    inodes = {path.stat().st_ino for path in Path(store).rglob("*") if path.is_file()}
+    return mapping is not None and mapping["inode"] in inodes
 
 
 def assert_private(array):

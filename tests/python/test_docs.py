@@ -15,7 +15,13 @@ from support import ROOT
 
 BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.M | re.S)
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SCRIPTS = {path: path.read_text() for path in sorted((ROOT / "examples").glob("*.py"))}
+# A script that another one starts is a part of that one.
+EXAMPLES = [
+    path
+    for path in SCRIPTS
+    if not any(path.name in text for other, text in SCRIPTS.items() if other != path)
+]
 
 
 def blocks(document):

@@ -326,6 +326,7 @@ def test_a_bitmap_that_does_not_fit_is_an_error(path):
         bitmap.write_bytes(content)
         with pytest.raises(ValueError), NumPack(path) as npk:
             npk.load("a")
+        assert bitmap.read_bytes() == content
     bitmap.write_bytes(whole[:8] + struct.pack("<Q", 10**12) + whole[16:])
     with NumPack(path) as npk:
         assert npk.get_shape("a") == (8, 2) == npk["a"].shape
@@ -388,6 +389,22 @@ def test_a_crafted_data_file_is_never_followed(path, target):
     assert victim.read_bytes() == bytes(64)
 
 
+@pytest.mark.parametrize("file", ["data_a.npkd", "deleted_a.npkb", "metadata.npkm"])
+def test_a_link_is_never_followed(path, file):
+    closed_store(path)
+    victim = path.parent / "victim.bin"
+    (path / file).rename(victim)
+    (path / file).symlink_to(victim)
+    before = victim.read_bytes()
+    with contextlib.suppress(numpack.CorruptStoreError, OSError), NumPack(path) as npk:
+        npk.append({"a": np.ones((2, 2))})
+        npk.replace({"a": np.ones((1, 2))}, [0])
+        npk.drop("a", [1])
+        npk.update("a")
+        npk.reset()
+    assert victim.read_bytes() == before
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_float16_stays_float16_and_so_do_the_others(npk, dtype):
     array = sample(dtype, (20, 3))
@@ -442,7 +459,7 @@ def test_a_view_is_in_the_file_and_outlives_everything(path):
     npk.open()
     npk.save({"a": array})
     view = np.asarray(npk.load("a", lazy=True))
-    assert lies_in(address(view), path / "data_a.npkd")
+    assert lies_in(address(view), path)
     with npk.writable_batch_mode() as batch:
         writable = batch.load("a")
     npk.save({"a": array[:5]})

@@ -368,6 +368,13 @@ def test_reshape(path, shape, deletions):
     assert_same(np.asarray(found), expected)
 
 
+@pytest.mark.parametrize("deletions", [(), (1, 40)], ids=["whole", "deleted"])
+@pytest.mark.parametrize("key", KEYS, ids=repr)
+def test_keys_of_a_reshaped_array(path, key, deletions):
+    lazy, array = lazy_of(path, sample("float32", (60 + len(deletions), 2)), deletions)
+    assert_same(lazy.reshape((10, 3, 4))[key], array.reshape(10, 3, 4)[key])
+
+
 @pytest.mark.parametrize("shape", [(5,), (-1, -1), (-2,), (0,), (5, -1), "text", None, 1.5])
 def test_reshape_errors(path, shape):
     lazy, _ = lazy_of(path, sample("int16", (6, 2)))
@@ -461,6 +468,33 @@ with NumPack(sys.argv[1]) as npk:
 """
 
 
+HUGE = """
+import os, resource, sys
+import numpy as np
+from numpack import NumPack
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+rows = memory // 2 // 8192
+with NumPack(sys.argv[1]) as npk:
+    npk.create("huge", (rows, 1024), "float64")
+    start = peak()
+    array = npk.load("huge")
+    array[5] = 1
+    array[-1, -1] = 2
+    assert array[:9].sum() == 1024 and array[-1].sum() == 2
+    assert npk.load("huge")[5, 0] == 0
+    print((peak() - start) // 2**20)
+"""
+
+
 def test_indexing_ten_gigabytes_reads_pages(path):
     megabytes = int(run_python(BIG, path).stdout)
+    assert megabytes < 32
+
+
+def test_an_array_of_half_the_memory_loads_as_a_private_map(path):
+    megabytes = int(run_python(HUGE, path).stdout)
     assert megabytes < 32

@@ -263,7 +263,8 @@ def holder(path):
     process = start_python(HOLDER, path)
     assert int(process.stdout.readline()) == process.pid
     yield process
-    process.communicate("go\n")
+    if process.poll() is None:
+        process.communicate("go\n")
 
 
 @pytest.mark.parametrize("lock_timeout", [0, 0.2])
