@@ -38,7 +38,9 @@ fn no_later_change_reaches_a_view() {
                 dtype: DType::Int64,
                 shape,
             };
-            change.append("id", &meta, &const { 7_i64.to_le_bytes() }).unwrap();
+            change
+                .append("id", &meta, &const { 7_i64.to_le_bytes() })
+                .unwrap();
         }),
         ("replace", |change| {
             let shape = Shape::new(&[1], DType::Int64).unwrap();
@@ -47,7 +49,12 @@ fn no_later_change_reaches_a_view() {
                 shape,
             };
             change
-                .replace("id", Selection::Row(3), &meta, &const { (-1_i64).to_le_bytes() })
+                .replace(
+                    "id",
+                    Selection::Row(3),
+                    &meta,
+                    &const { (-1_i64).to_le_bytes() },
+                )
                 .unwrap();
         }),
         ("delete", |change| {
