@@ -50,8 +50,8 @@ def _bars(run: Run, axes: plt.Axes) -> None:
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.margins(y=0.005)
-    axes.set_title(f"NumPack store operations, {run.machine['processor']}", loc="left")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(peers), frameon=False)
+    axes.set_title(f"NumPack store operations, {run.machine['processor']}", loc="left", pad=22)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(peers), frameon=False)
 
 
 def _lines(items: list, label: str, axes: plt.Axes) -> None:
@@ -62,4 +62,4 @@ def _lines(items: list, label: str, axes: plt.Axes) -> None:
     axes.set_xlabel(label)
     axes.set_ylabel("milliseconds a call")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

@@ -144,7 +144,8 @@ TABLE = (
         _EACH,
         within(1.0, numpack042=1.5),
     ),
-    Row("drop_rows", "drop 100 rows", _EACH, within(0.02, npy=26.0, numpack042=0.79)),
+    # 0.4.2 is no yardstick of the machine here: it waits for the disk.
+    Row("drop_rows", "drop 100 rows", _EACH, within(0.02, npy=26.0)),
     Row("to_arrow", "to_arrow", _BULK, within(0.01, arrow_ipc=0.42)),
     Row("load_after_replaces", "first load after 1,000 random replaces (or 1 s of them)", _EACH),
     Row("close_after_40mb", "close after 40 MB changed", _EACH),
