@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -122,6 +123,7 @@ def survive(
     reported = -1
     while reported < STEPS_BEFORE_KILL and (line := child.stdout.readline()):
         reported = int(line)
+    time.sleep(random.uniform(0.0, 0.02))  # noqa: S311 - anywhere inside a step
     child.send_signal(signal.SIGKILL)
     for line in child.stdout:  # what it had finished before the signal arrived
         if line.endswith("\n"):
