@@ -5,7 +5,21 @@ from typing import Any, final
 import numpy as np
 from typing_extensions import disjoint_base
 
-__all__: list[str]
+__all__ = [
+    "ArrayInfo",
+    "ArrayView",
+    "QueryResult",
+    "Store",
+    "__version__",
+    "checked_array",
+    "checked_rows",
+    "checked_values",
+    "cli_main",
+    "data_file",
+    "dtype_name",
+    "resolve_rows",
+]
+
 __version__: str
 
 def cli_main(argv: Sequence[str]) -> int: ...

@@ -154,7 +154,7 @@ class NumPack(MappingManners, Handle):
         self._target().create(name, [int(length) for length in lengths], dtype, fill)
 
     def rename(self, old_name: str, new_name: str) -> None:
-        """Give an array another name; KeyError if it is missing, ValueError if the name is in use."""
+        """Give an array another name; KeyError if it is missing, ValueError if that is used."""
         self._target().rename(old_name, new_name)
 
     def clone(self, source_name: str, target_name: str) -> None:
