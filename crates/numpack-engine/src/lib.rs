@@ -40,6 +40,7 @@ mod memory;
 mod options;
 mod paths;
 mod pin;
+mod plan;
 mod recovery;
 mod registry;
 mod rewrite;
@@ -50,6 +51,7 @@ mod staging;
 mod state;
 mod store;
 mod transaction;
+mod view;
 mod writer;
 
 pub use deletions::Run;
@@ -60,10 +62,11 @@ pub use mapping::{Mapping, PrivateMapping};
 pub use memory::OwnedBuffer;
 pub use options::{Durability, Interrupt, Mode, Options};
 pub use selection::{RowSet, Selection};
-pub use snapshot::{ArraySnapshot, PrivateMap, Snapshot, View};
+pub use snapshot::{ArraySnapshot, Snapshot};
 pub use staging::RowSource;
 pub use store::{ArrayInfo, Store};
 pub use transaction::Transaction;
+pub use view::{PrivateMap, View};
 
 const _: () = assert!(
     size_of::<usize>() == 8,

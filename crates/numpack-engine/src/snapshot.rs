@@ -1,6 +1,6 @@
 //! Snapshots: arrays as they were at one moment, whatever is committed afterwards.
 
-use std::ops::{Deref, Range};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use numpack_format::{ArrayName, DType};
@@ -9,10 +9,11 @@ use crate::deletions::Run;
 use crate::error::{Error, Result};
 use crate::memory::OwnedBuffer;
 use crate::options::Options;
-use crate::pin::{Pin, PrivatePin};
+use crate::pin::Pin;
 use crate::selection::{RowSet, Selection};
 use crate::shared::Shared;
 use crate::state::ArrayState;
+use crate::view::{Private, PrivateMap, View};
 
 /// Several arrays at one moment. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -447,105 +448,5 @@ fn copy(from: &[u8], to: &mut [u8]) {
     });
     if !spawned {
         to_high.copy_from_slice(from_high);
-    }
-}
-
-/// Bytes of a snapshot, kept valid and unchanged by this value. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct View {
-    pin: Option<Arc<Pin>>,
-    start: usize,
-    len: usize,
-}
-
-impl View {
-    fn empty() -> Self {
-        Self {
-            pin: None,
-            start: 0,
-            len: 0,
-        }
-    }
-
-    /// A part of this view.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for bytes outside of it.
-    pub fn slice(&self, bytes: Range<usize>) -> Result<Self> {
-        if bytes.start > bytes.end || bytes.end > self.len {
-            return Err(Error::InvalidArgument(format!(
-                "bytes {}..{} are outside of a view of {} bytes",
-                bytes.start, bytes.end, self.len
-            )));
-        }
-        let start = self.start + bytes.start;
-        Ok(Self {
-            pin: self.pin.clone(),
-            start,
-            len: bytes.end - bytes.start,
-        })
-    }
-}
-
-impl AsRef<[u8]> for View {
-    fn as_ref(&self) -> &[u8] {
-        match &self.pin {
-            Some(pin) => &pin.bytes()[self.start..self.start + self.len],
-            None => &[],
-        }
-    }
-}
-
-impl Deref for View {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.as_ref()
-    }
-}
-
-/// Writable bytes that begin as an array's and that nobody else sees.
-#[derive(Debug)]
-pub struct PrivateMap {
-    memory: Private,
-    start: usize,
-    len: usize,
-}
-
-#[derive(Debug)]
-enum Private {
-    Mapped(PrivatePin),
-    Owned(OwnedBuffer),
-}
-
-impl PrivateMap {
-    /// The address of the first byte.
-    pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.as_mut().as_mut_ptr()
-    }
-
-    /// Whether the bytes are the file's own pages until they are written.
-    pub fn is_mapped(&self) -> bool {
-        matches!(self.memory, Private::Mapped(_))
-    }
-}
-
-impl AsRef<[u8]> for PrivateMap {
-    fn as_ref(&self) -> &[u8] {
-        let bytes = match &self.memory {
-            Private::Mapped(pin) => pin.mapping.as_ref(),
-            Private::Owned(owned) => owned.as_ref(),
-        };
-        &bytes[self.start..self.start + self.len]
-    }
-}
-
-impl AsMut<[u8]> for PrivateMap {
-    fn as_mut(&mut self) -> &mut [u8] {
-        let bytes = match &mut self.memory {
-            Private::Mapped(pin) => pin.mapping.as_mut(),
-            Private::Owned(owned) => owned.as_mut(),
-        };
-        &mut bytes[self.start..self.start + self.len]
     }
 }

@@ -1,0 +1,475 @@
+//! Turning the changes of a transaction into journal records, under the writer lock.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use numpack_format::journal::{Append, Content, DeleteRows, Frame, Put, Record};
+use numpack_format::{ArrayMeta, ArrayName, BlockHasher};
+
+use crate::error::{Error, Result};
+use crate::fs::Open;
+use crate::options::Options;
+use crate::paths;
+use crate::rewrite::{LiveRows, Patched};
+use crate::selection::{RowSet, Selection, runs_of};
+use crate::snapshot::ArraySnapshot;
+use crate::staging::{RowSource, Staged, write_hashed};
+use crate::state::{ArrayState, Location, State, row_shape};
+use crate::transaction::Change;
+use crate::writer::WriteGuard;
+
+fn now_us() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What a transaction is going to write.
+pub(crate) struct Plan<'g, 'a> {
+    guard: &'g mut WriteGuard<'a>,
+    options: &'g Options,
+    /// The arrays that were looked at, as the records so far leave them.
+    pub(crate) scratch: State,
+    looked_at: HashSet<ArrayName>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) staged: Vec<Staged>,
+    /// Arrays whose generation is given up.
+    pub(crate) replaced: Vec<Arc<ArrayState>>,
+    first_lsn: u64,
+}
+
+impl<'g, 'a> Plan<'g, 'a> {
+    pub(crate) fn new(guard: &'g mut WriteGuard<'a>, options: &'g Options) -> Self {
+        let first_lsn = guard.shared.state.read().lsn + 1;
+        Self {
+            guard,
+            options,
+            scratch: State::default(),
+            looked_at: HashSet::new(),
+            records: Vec::new(),
+            staged: Vec::new(),
+            replaced: Vec::new(),
+            first_lsn,
+        }
+    }
+
+    fn find(&mut self, name: &ArrayName) -> Option<Arc<ArrayState>> {
+        if self.looked_at.insert(name.clone())
+            && let Some(array) = self.guard.shared.state.read().get(name.as_str())
+        {
+            self.scratch.arrays.insert(name.clone(), Arc::clone(array));
+        }
+        self.scratch.get(name.as_str()).cloned()
+    }
+
+    fn get(&mut self, name: &ArrayName) -> Result<Arc<ArrayState>> {
+        self.find(name)
+            .ok_or_else(|| Error::not_found(name.as_str()))
+    }
+
+    /// The array, which must have rows to select.
+    fn get_rows(&mut self, name: &ArrayName) -> Result<Arc<ArrayState>> {
+        let array = self.get(name)?;
+        if array.meta.shape.ndim() == 0 {
+            return Err(Error::ZeroDimensional {
+                name: name.to_string(),
+            });
+        }
+        Ok(array)
+    }
+
+    fn record(&mut self, record: Record) -> Result<()> {
+        let lsn = self.first_lsn + self.records.len() as u64;
+        let frame = Frame {
+            lsn,
+            epoch: 0,
+            more: false,
+            record,
+        };
+        self.scratch.apply(&frame).map_err(Error::InvalidArgument)?;
+        self.records.push(frame.record);
+        Ok(())
+    }
+
+    pub(crate) fn add(&mut self, change: Change<'_>) -> Result<()> {
+        match change {
+            Change::Put {
+                name,
+                meta,
+                content,
+                staged,
+            } => {
+                self.find(&name);
+                self.put(name, meta, content, staged, false)
+            }
+            Change::Append { name, meta, rows } => self.append(&name, &meta, rows),
+            Change::Replace {
+                name,
+                selection,
+                meta,
+                rows,
+            } => self.replace(&name, &selection, &meta, rows),
+            Change::Update { base, runs, rows } => self.update(&base, &runs, rows),
+            Change::DeleteRows { name, selection } => self.delete_rows(&name, &selection),
+            Change::ClearRows { name } => {
+                let array = self.get_rows(&name)?;
+                let shape = array.meta.shape.with_rows(0, array.meta.dtype)?;
+                let staged = Staged::create(self.guard.shared)?;
+                self.put(
+                    name,
+                    ArrayMeta {
+                        dtype: array.meta.dtype,
+                        shape,
+                    },
+                    Content::Zeros,
+                    staged,
+                    false,
+                )
+            }
+            Change::Drop { name } => {
+                if let Some(array) = self.find(&name) {
+                    self.replaced.push(array);
+                    self.record(Record::Drop { name })?;
+                }
+                Ok(())
+            }
+            Change::DropAll => self.drop_all(),
+            Change::Rename { from, to } => self.rename(from, to),
+            Change::Copy { from, to } => {
+                let array = self.get(&from)?;
+                self.refuse_existing(&to)?;
+                self.rewrite_live(&array, to)
+            }
+            Change::Compact { name } => {
+                let array = self.get(&name)?;
+                let single = !matches!(array.location, Location::Segments(_));
+                if array.deleted() == 0 && single {
+                    Ok(())
+                } else {
+                    self.rewrite_live(&array, name)
+                }
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        name: ArrayName,
+        meta: ArrayMeta,
+        content: Content,
+        staged: Staged,
+        keep_deletions: bool,
+    ) -> Result<()> {
+        self.replaced
+            .extend(self.scratch.get(name.as_str()).cloned());
+        let generation = self.stage(staged)?;
+        let modified_us = now_us();
+        self.record(Record::Put(Put {
+            name,
+            meta,
+            generation,
+            modified_us,
+            content,
+            keep_deletions,
+        }))
+    }
+
+    fn append(&mut self, name: &ArrayName, meta: &ArrayMeta, rows: &[u8]) -> Result<()> {
+        let mut array = self.get_rows(name)?;
+        check_rows(&array, meta)?;
+        let count = meta.shape.rows();
+        if count == 0 {
+            return Ok(());
+        }
+        if matches!(array.location, Location::Segments(_)) {
+            self.rewrite(&array, &[], &[])?;
+            array = self.get(name)?;
+        }
+        let start_row = array.physical_rows();
+        // The state after this change must be one that the format can describe.
+        array.meta.shape.with_rows(
+            start_row
+                .checked_add(count)
+                .ok_or_else(|| too_large(name))?,
+            array.meta.dtype,
+        )?;
+        let mut hasher = BlockHasher::new();
+        if !rows.is_empty() {
+            let file = self.guard.data_file(&array)?;
+            let own = name.data_file();
+            let offset = array.meta.byte_len();
+            let found = file
+                .stat()
+                .map_err(|source| self.guard.io("stat", &own, source))?
+                .len;
+            if found < offset {
+                return Err(Error::DataFileTooShort {
+                    name: name.to_string(),
+                    expected: offset,
+                    found,
+                });
+            }
+            write_hashed(&*file, rows, offset, &mut hasher)
+                .map_err(|source| self.guard.io("append to", &own, source))?;
+        }
+        self.record(Record::Append(Append {
+            name: name.clone(),
+            generation: array.generation,
+            start_row,
+            rows: count,
+            modified_us: now_us(),
+            hash: hasher.finish(),
+        }))
+    }
+
+    fn replace(
+        &mut self,
+        name: &ArrayName,
+        selection: &Selection,
+        meta: &ArrayMeta,
+        rows: &[u8],
+    ) -> Result<()> {
+        let array = self.get_rows(name)?;
+        let selected = selection.resolve(array.live_rows(), name.as_str())?;
+        let given = if meta.shape.dims() == array.meta.shape.row_dims()
+            && matches!(selection, Selection::Row(_))
+        {
+            check_dtype(&array, meta)?;
+            1
+        } else {
+            check_rows(&array, meta)?;
+            meta.shape.rows()
+        };
+        if given != selected.len() {
+            let expected = selected.len();
+            return Err(Error::RowCount {
+                name: name.to_string(),
+                expected,
+                given,
+            });
+        }
+        if selected.is_empty() {
+            return Ok(());
+        }
+        let targets = physical(&array, &selected);
+        self.rewrite(&array, &targets, rows)
+    }
+
+    fn update(&mut self, base: &ArraySnapshot, runs: &[(u64, u64)], rows: &[u8]) -> Result<()> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let array = self.get(base.name())?;
+        if !array.same_content(base.state()) {
+            return Err(Error::Conflict {
+                name: base.name().to_string(),
+            });
+        }
+        let row_bytes = base.row_bytes();
+        let mut changed = Vec::new();
+        let mut logical = Vec::new();
+        for &(start, len) in runs {
+            let at = |row: u64| usize::try_from(row).unwrap_or(usize::MAX) * row_bytes;
+            changed.extend_from_slice(&rows[at(start)..at(start + len)]);
+            logical.extend(start..start + len);
+        }
+        let targets = physical(&array, &RowSet::List(logical));
+        self.rewrite(&array, &targets, &changed)
+    }
+
+    /// Replaces physical rows `targets` by making a new generation.
+    fn rewrite(&mut self, array: &Arc<ArrayState>, targets: &[u64], rows: &[u8]) -> Result<()> {
+        let pins = self.guard.shared.pin(array, self.options)?;
+        let mut source = Patched::new(&pins, array.meta.row_bytes(), targets, rows);
+        let staged = Staged::create(self.guard.shared)?;
+        let hash = staged.fill(array.name.as_str(), &mut source, array.meta.byte_len())?;
+        let (name, meta) = (array.name.clone(), array.meta.clone());
+        self.put(name, meta, Content::Hashed(hash), staged, true)
+    }
+
+    /// Saves the live rows of `array` as `name`.
+    fn rewrite_live(&mut self, array: &Arc<ArrayState>, name: ArrayName) -> Result<()> {
+        let pins = self.guard.shared.pin(array, self.options)?;
+        let meta = if array.meta.shape.ndim() == 0 {
+            array.meta.clone()
+        } else {
+            let shape = array
+                .meta
+                .shape
+                .with_rows(array.live_rows(), array.meta.dtype)?;
+            ArrayMeta {
+                dtype: array.meta.dtype,
+                shape,
+            }
+        };
+        let mut source = LiveRows::new(&pins, array);
+        let staged = Staged::create(self.guard.shared)?;
+        let hash = staged.fill(
+            name.as_str(),
+            &mut source as &mut dyn RowSource,
+            meta.byte_len(),
+        )?;
+        self.put(name, meta, Content::Hashed(hash), staged, false)
+    }
+
+    fn delete_rows(&mut self, name: &ArrayName, selection: &Selection) -> Result<()> {
+        let array = self.get_rows(name)?;
+        let selected = selection.resolve(array.live_rows(), name.as_str())?;
+        let runs = selected.sorted_runs();
+        let count: u64 = runs.iter().map(|(_, len)| len).sum();
+        if count == 0 {
+            return Ok(());
+        }
+        if count == array.live_rows() {
+            self.replaced.push(array);
+            return self.record(Record::Drop { name: name.clone() });
+        }
+        let runs = match &array.deletions {
+            None => runs,
+            Some(deletions) => {
+                let rows = runs.iter().flat_map(|&(start, len)| start..start + len);
+                runs_of(rows.map(|row| deletions.physical(row)))
+            }
+        };
+        let delete = DeleteRows {
+            name: name.clone(),
+            generation: array.generation,
+            runs,
+        };
+        for part in delete.split() {
+            self.record(Record::DeleteRows(part))?;
+        }
+        Ok(())
+    }
+
+    fn drop_all(&mut self) -> Result<()> {
+        let names: Vec<ArrayName> = self
+            .guard
+            .shared
+            .state
+            .read()
+            .arrays
+            .keys()
+            .cloned()
+            .collect();
+        for name in names {
+            self.find(&name);
+        }
+        let present: Vec<Arc<ArrayState>> = self.scratch.arrays.values().cloned().collect();
+        for array in present {
+            let name = array.name.clone();
+            self.replaced.push(array);
+            self.record(Record::Drop { name })?;
+        }
+        Ok(())
+    }
+
+    fn refuse_existing(&mut self, name: &ArrayName) -> Result<()> {
+        match self.find(name) {
+            Some(_) => Err(Error::AlreadyExists {
+                name: name.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the inode a second name as a new generation; the old name goes at the next checkpoint.
+    fn rename(&mut self, from: ArrayName, to: ArrayName) -> Result<()> {
+        let mut array = self.get(&from)?;
+        if from == to {
+            return Ok(());
+        }
+        self.refuse_existing(&to)?;
+        if matches!(array.location, Location::Segments(_)) {
+            self.rewrite(&array, &[], &[])?;
+            array = self.get(&from)?;
+        }
+        // The record has no hash of the content, so the content goes to disk before it.
+        let dir = Arc::clone(&self.guard.shared.dir);
+        let own = from.data_file();
+        let old = paths::generation(array.generation);
+        let path = if dir.stat(&old).is_ok() { &old } else { &own };
+        let file = dir
+            .open(path, Open::Write)
+            .map_err(|source| self.guard.io("open", path, source))?;
+        file.sync_data()
+            .map_err(|source| self.guard.io("flush", path, source))?;
+        let staged = match Staged::link(self.guard.shared, path) {
+            Ok(staged) => staged,
+            // A file system without links: the rows are copied.
+            Err(error) if no_links(&error) => {
+                let staged = Staged::create(self.guard.shared)?;
+                let pins = self.guard.shared.pin(&array, self.options)?;
+                let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
+                staged.fill(from.as_str(), &mut rows, array.meta.byte_len())?;
+                staged.sync()?;
+                staged
+            }
+            Err(source) => return Err(self.guard.io("link", path, source)),
+        };
+        let generation = self.stage(staged)?;
+        self.replaced.push(array);
+        self.record(Record::Rename {
+            from,
+            to,
+            generation,
+        })
+    }
+
+    /// Takes a new generation over. Its lock is given back, so that later changes of the transaction
+    /// can read it: nobody removes orphans while this transaction holds the writer lock.
+    fn stage(&mut self, staged: Staged) -> Result<u64> {
+        staged.release()?;
+        let generation = staged.generation;
+        self.staged.push(staged);
+        Ok(generation)
+    }
+}
+
+fn no_links(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::TooManyLinks
+    )
+}
+
+/// The physical rows of live rows.
+fn physical(array: &ArrayState, rows: &RowSet) -> Vec<u64> {
+    match &array.deletions {
+        Some(deletions) => rows.rows().map(|row| deletions.physical(row)).collect(),
+        None => rows.rows().collect(),
+    }
+}
+
+fn too_large(name: &ArrayName) -> Error {
+    Error::InvalidArgument(format!("array \"{name}\" would become too large"))
+}
+
+fn check_dtype(array: &ArrayState, given: &ArrayMeta) -> Result<()> {
+    if array.meta.dtype == given.dtype {
+        return Ok(());
+    }
+    Err(Error::DTypeMismatch {
+        name: array.name.to_string(),
+        expected: array.meta.dtype.name(),
+        given: given.dtype.name(),
+    })
+}
+
+/// Checks that `given` describes rows of `array`: the same dtype and row shape.
+fn check_rows(array: &ArrayState, given: &ArrayMeta) -> Result<()> {
+    check_dtype(array, given)?;
+    let same = given.shape.ndim() == array.meta.shape.ndim()
+        && given.shape.row_dims() == array.meta.shape.row_dims();
+    if same {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch {
+        name: array.name.to_string(),
+        expected: row_shape(&array.meta.shape),
+        given: row_shape(&given.shape),
+    })
+}
