@@ -7,7 +7,6 @@ become of them into one transaction when the last block closes.
 
 import functools
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -268,6 +267,8 @@ class BatchStore:
 
         What `use` returns may go on using the files: they stay until the last view is gone.
         """
+        import tempfile  # here, because few need it and it doubles the time that importing takes
+
         with tempfile.TemporaryDirectory(prefix="numpack-batch-") as path:
             store = _internal.Store(path, "w", "none", 30.0)
             try:
@@ -440,6 +441,8 @@ class BatchStore:
     def _on_disk(self, content: np.ndarray, shape: Any, dtype: Any) -> np.ndarray:
         if content.nbytes == 0:
             return content.copy()
+        import tempfile  # as above
+
         # A nameless file in the store's own directory: that is where there is room for the data.
         with tempfile.TemporaryFile(dir=self._path) as file:
             array = np.asarray(np.memmap(file, dtype=dtype, mode="w+", shape=tuple(shape) or (1,)))

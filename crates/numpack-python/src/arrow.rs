@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::Schema;
 use arrow_pyarrow::ToPyArrow;
 use numpack::ArraySnapshot;
@@ -11,8 +11,8 @@ use pyo3::prelude::*;
 
 use crate::errors;
 
-/// The array as pyarrow sees it, extension type included: a field carries that, a bare array does
-/// not, so the array travels as the only column of a batch.
+/// The array as pyarrow sees it. An extension type is carried by a field and not by a bare array,
+/// so an array that has one travels as the only column of a batch, which costs some microseconds.
 pub(crate) fn array<'py>(
     py: Python<'py>,
     snapshot: &ArraySnapshot,
@@ -26,6 +26,9 @@ pub(crate) fn array<'py>(
     let (field, column) = py
         .detach(|| Ok((field(snapshot, &options)?, arrow_array(snapshot, &options)?)))
         .map_err(|error| errors::arrow(py, error))?;
+    if field.metadata().is_empty() {
+        return column.to_data().to_pyarrow(py);
+    }
     let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column])
         .map_err(|error| errors::arrow_rs(py, error))?;
     batch.to_pyarrow(py)?.call_method1("column", (0,))

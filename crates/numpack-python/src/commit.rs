@@ -1,6 +1,6 @@
 //! The one transaction that a batch block ends with.
 
-use numpack::{Snapshot, Store};
+use numpack::{ArraySnapshot, Mode, Snapshot, Store};
 use pyo3::prelude::*;
 
 use crate::array_view::ArrayView;
@@ -22,7 +22,7 @@ enum Ready<'a> {
     Drop(&'a str),
     Rename(&'a str, &'a str),
     Put(&'a str, &'a numpack::ArrayMeta, &'a [u8]),
-    Update(&'a numpack::ArraySnapshot, &'a [u8]),
+    Update(&'a ArraySnapshot, &'a [u8]),
 }
 
 pub(crate) fn batch(
@@ -35,6 +35,20 @@ pub(crate) fn batch(
     let ready = work.iter().map(ready).collect::<PyResult<Vec<_>>>()?;
     let base: Snapshot = bases.iter().map(|view| view.snapshot.clone()).collect();
     detached(py, || {
+        let mut ready = ready;
+        if store.options().mode == Mode::Read {
+            // A block that only read is no reason to complain.
+            let mut changes = Vec::new();
+            for step in ready {
+                if !matches!(step, Ready::Update(base, bytes) if unchanged(base, bytes)?) {
+                    changes.push(step);
+                }
+            }
+            if changes.is_empty() {
+                return Ok(());
+            }
+            ready = changes;
+        }
         let mut change = store.begin_at(&base)?;
         for step in ready {
             match step {
@@ -78,4 +92,17 @@ fn ready<'a>(work: &'a Work<'_>) -> PyResult<Ready<'a>> {
         Work::Put(name, input) => Ready::Put(name, &input.meta, input.bytes()?),
         Work::Update(view, input) => Ready::Update(&view.snapshot, input.bytes()?),
     })
+}
+
+/// Whether `bytes` are the live rows of `base`.
+fn unchanged(base: &ArraySnapshot, bytes: &[u8]) -> numpack::Result<bool> {
+    let mut rest = bytes;
+    for run in base.runs() {
+        let old = base.view(run.start..run.start + run.len)?;
+        match rest.split_at_checked(old.len()) {
+            Some((new, after)) if *new == *old => rest = after,
+            _ => return Ok(false),
+        }
+    }
+    Ok(rest.is_empty())
 }

@@ -62,7 +62,10 @@ pub(crate) fn engine(py: Python<'_>, error: Error) -> PyErr {
         Error::Format(_) => "CorruptStoreError",
         // The path, or a part of it, is a regular file.
         Error::Io { source, .. }
-            if matches!(source.kind(), ErrorKind::NotADirectory | ErrorKind::AlreadyExists) =>
+            if matches!(
+                source.kind(),
+                ErrorKind::NotADirectory | ErrorKind::AlreadyExists
+            ) =>
         {
             "StoreExistsError"
         }
