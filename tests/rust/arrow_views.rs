@@ -60,7 +60,7 @@ fn no_later_change_reaches_a_view() {
         ("delete", |change| {
             change
                 .delete_rows("id", Selection::Rows(vec![0, 5]))
-                .unwrap()
+                .unwrap();
         }),
         ("clear", |change| change.clear_rows("id").unwrap()),
         ("drop", |change| change.drop_array("id").unwrap()),

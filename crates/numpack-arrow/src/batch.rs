@@ -26,10 +26,10 @@ pub fn schema(snapshot: &Snapshot, options: &ArrowOptions) -> Result<SchemaRef> 
     Ok(Arc::new(Schema::new(fields?)))
 }
 
-/// A snapshot's arrays as one batch, each column as [`array`] gives it.
+/// A snapshot's arrays as one batch, each column as [`array()`] gives it.
 ///
 /// # Errors
-/// [`ArrowViewError::UnequalRows`], and what [`array`] reports.
+/// [`ArrowViewError::UnequalRows`], and what [`array()`] reports.
 pub fn batch(snapshot: &Snapshot, options: &ArrowOptions) -> Result<RecordBatch> {
     let columns = columns(snapshot);
     let rows = common_rows(&columns)?;
@@ -44,7 +44,7 @@ pub fn batch(snapshot: &Snapshot, options: &ArrowOptions) -> Result<RecordBatch>
 /// batch instead, unless [`zero_copy_only`](ArrowOptions::zero_copy_only) rules that out.
 ///
 /// # Errors
-/// [`ArrowViewError::UnequalRows`], and what [`array`] reports.
+/// [`ArrowViewError::UnequalRows`], and what [`array()`] reports.
 pub fn batches(snapshot: &Snapshot, options: &ArrowOptions) -> Result<Vec<RecordBatch>> {
     let columns = columns(snapshot);
     let rows = common_rows(&columns)?;
