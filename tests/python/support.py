@@ -184,3 +184,17 @@ def start_python(code, *arguments, interpreter=sys.executable, **options):
         env=environment,
         **options,
     )
+
+
+def finish(process, text=""):
+    """Sends a started process its last line, waits for its end, and returns the rest it printed.
+
+    Not communicate(), which misses what a readline() has read ahead.
+    """
+    with process:
+        if text:
+            process.stdin.write(text)
+            process.stdin.flush()
+        output = process.stdout.read()
+    assert process.returncode == 0, process.returncode
+    return output
