@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::fs::{File, Lock};
+use crate::fs::{File, Lock, Stat};
 use crate::mapping::{Mapping, PrivateMapping};
 
 /// A mapped, locked file.
@@ -49,6 +49,15 @@ pub(crate) enum PinError {
 pub(crate) struct Patience<'a> {
     pub(crate) timeout: Duration,
     pub(crate) interrupted: &'a dyn Fn() -> bool,
+}
+
+/// Where a file to pin comes from.
+pub(crate) struct Source<'a> {
+    /// Opens the same file once more.
+    pub(crate) again: &'a dyn Fn() -> std::io::Result<Arc<dyn File>>,
+    /// What is there by its name now.
+    pub(crate) named: &'a dyn Fn() -> std::io::Result<Stat>,
+    pub(crate) patience: Patience<'a>,
 }
 
 /// What names the bytes of a pin: a generation of an array, and which of its files.
@@ -106,19 +115,25 @@ impl Pins {
         cache.pins.retain(|_, pin| pin.strong_count() > 0);
     }
 
-    /// Locks and maps the first `len` bytes of `file`. `again` opens the same inode a second time.
+    /// Lets go of what nobody uses of a generation that has been replaced.
+    pub(crate) fn forget(&self, generation: u64) {
+        let mut cache = self.inner.lock();
+        cache.recent.retain(|(key, _)| key.generation != generation);
+    }
+
+    /// Locks and maps the first `len` bytes of `file`.
     pub(crate) fn pin(
         &self,
         file: Arc<dyn File>,
         len: usize,
-        again: &dyn Fn() -> std::io::Result<Arc<dyn File>>,
-        patience: Patience<'_>,
+        source: &Source<'_>,
     ) -> Result<Pin, PinError> {
-        lock_shared(&*file, patience)?;
+        let holds = self.mapping_locks(source);
+        lock_shared(&*file, source)?;
         let mapping = file.map(len).map_err(PinError::Io)?;
         Ok(Pin {
             mapping,
-            _file: self.keep_open(file, again),
+            _file: (!holds).then_some(file),
         })
     }
 
@@ -127,57 +142,35 @@ impl Pins {
         &self,
         file: Arc<dyn File>,
         len: usize,
-        again: &dyn Fn() -> std::io::Result<Arc<dyn File>>,
-        patience: Patience<'_>,
+        source: &Source<'_>,
     ) -> Result<PrivatePin, PinError> {
-        lock_shared(&*file, patience)?;
+        let holds = self.mapping_locks(source);
+        lock_shared(&*file, source)?;
         let mapping = file.map_private(len).map_err(PinError::Io)?;
         Ok(PrivatePin {
             mapping,
-            _file: self.keep_open(file, again),
+            _file: (!holds).then_some(file),
         })
-    }
-
-    /// `file`, if the lock would be lost without it.
-    fn keep_open(
-        &self,
-        file: Arc<dyn File>,
-        again: &dyn Fn() -> std::io::Result<Arc<dyn File>>,
-    ) -> Option<Arc<dyn File>> {
-        let holds = self
-            .mapping_locks
-            .get()
-            .copied()
-            .unwrap_or_else(|| self.probe(&file, again));
-        (!holds).then_some(file)
     }
 
     /// Whether a mapping made here keeps the lock of a closed descriptor. Answers no, for this time
     /// only, when others lock the file, because then nothing can be learned.
-    fn probe(
-        &self,
-        file: &Arc<dyn File>,
-        again: &dyn Fn() -> std::io::Result<Arc<dyn File>>,
-    ) -> bool {
+    fn mapping_locks(&self, source: &Source<'_>) -> bool {
+        if let Some(&holds) = self.mapping_locks.get() {
+            return holds;
+        }
         let learned = || -> std::io::Result<Option<bool>> {
-            let other = again()?;
-            if other.stat()?.ino != file.stat()?.ino || other.stat()?.len == 0 {
+            let (mapped, other) = ((source.again)()?, (source.again)()?);
+            if mapped.stat()?.len == 0 || !other.try_lock(Lock::Exclusive)? {
                 return Ok(None);
             }
-            let mapped = again()?;
-            // A file under test must be free but for the caller's own lock.
-            file.unlock()?;
-            let free = other.try_lock(Lock::Exclusive)?;
             other.unlock()?;
-            if !free || !mapped.try_lock(Lock::Shared)? {
-                file.try_lock(Lock::Shared)?;
+            if !mapped.try_lock(Lock::Shared)? {
                 return Ok(None);
             }
             let mapping = mapped.map(1)?;
             drop(mapped);
             let lost = other.try_lock(Lock::Exclusive)?;
-            other.unlock()?;
-            file.try_lock(Lock::Shared)?;
             drop(mapping);
             Ok(Some(!lost))
         };
@@ -188,7 +181,20 @@ impl Pins {
     }
 }
 
-fn lock_shared(file: &dyn File, patience: Patience<'_>) -> Result<(), PinError> {
+/// Takes the shared lock of `file`, and makes sure that it is still the file that it was opened as: a
+/// writer uses the file of a replaced generation again when nobody holds it.
+fn lock_shared(file: &dyn File, source: &Source<'_>) -> Result<(), PinError> {
+    wait_shared(file, source.patience)?;
+    let named = (source.named)().map_err(PinError::Io)?;
+    let opened = file.stat().map_err(PinError::Io)?;
+    if named.ino == opened.ino {
+        Ok(())
+    } else {
+        Err(PinError::Io(std::io::ErrorKind::NotFound.into()))
+    }
+}
+
+fn wait_shared(file: &dyn File, patience: Patience<'_>) -> Result<(), PinError> {
     let start = std::time::Instant::now();
     let mut pause = Duration::from_micros(50);
     loop {
@@ -216,6 +222,17 @@ mod tests {
     use super::*;
     use crate::fs::{Fs, MemoryFs, Open, RealFs, write_all_at};
 
+    fn source<'a>(
+        again: &'a dyn Fn() -> std::io::Result<Arc<dyn File>>,
+        named: &'a dyn Fn() -> std::io::Result<Stat>,
+    ) -> Source<'a> {
+        Source {
+            again,
+            named,
+            patience: patience(),
+        }
+    }
+
     fn patience() -> Patience<'static> {
         Patience {
             timeout: Duration::from_millis(1),
@@ -233,14 +250,17 @@ mod tests {
         write_all_at(&*file, &[1; 100], 0).unwrap();
         drop(file);
         let again = || dir.open("f", Open::Read);
+        let named = || dir.stat("f");
         let pins = Pins::default();
-        let pin = pins.pin(again().unwrap(), 50, &again, patience()).unwrap();
+        let pin = pins
+            .pin(again().unwrap(), 50, &source(&again, &named))
+            .unwrap();
         let writer = dir.open("f", Open::Write).unwrap();
         assert!(!writer.try_lock(Lock::Exclusive).unwrap(), "pinned");
         assert_eq!(pin.bytes(), [1; 50]);
         drop(pin);
         assert!(writer.try_lock(Lock::Exclusive).unwrap(), "free again");
-        let refused = pins.pin(again().unwrap(), 50, &again, patience());
+        let refused = pins.pin(again().unwrap(), 50, &source(&again, &named));
         assert!(matches!(refused, Err(PinError::Busy)));
     }
 
@@ -252,12 +272,30 @@ mod tests {
             .unwrap();
         write_all_at(&*dir.open("f", Open::Create).unwrap(), &[1; 100], 0).unwrap();
         let again = || dir.open("f", Open::Read);
+        let named = || dir.stat("f");
         let pins = Pins::default();
-        let pin = pins.pin(again().unwrap(), 50, &again, patience()).unwrap();
+        let pin = pins
+            .pin(again().unwrap(), 50, &source(&again, &named))
+            .unwrap();
         assert_eq!(pins.mapping_locks.get(), Some(&false));
         assert!(!again().unwrap().try_lock(Lock::Exclusive).unwrap());
         drop(pin);
         assert!(again().unwrap().try_lock(Lock::Exclusive).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_lost_its_name_is_not_pinned() {
+        let dir = MemoryFs::default()
+            .open_dir(std::path::Path::new("d"), true)
+            .unwrap();
+        write_all_at(&*dir.open("f", Open::Create).unwrap(), &[1; 100], 0).unwrap();
+        let again = || dir.open("f", Open::Read);
+        let named = || dir.stat("f");
+        let opened = again().unwrap();
+        dir.rename("f", "g").unwrap();
+        write_all_at(&*dir.open("f", Open::Create).unwrap(), &[2; 100], 0).unwrap();
+        let pinned = Pins::default().pin(opened, 50, &source(&again, &named));
+        assert!(matches!(pinned, Err(PinError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound));
     }
 
     #[test]
@@ -267,12 +305,16 @@ mod tests {
             .unwrap();
         write_all_at(&*dir.open("f", Open::Create).unwrap(), &[1; 100], 0).unwrap();
         let again = || dir.open("f", Open::Read);
+        let named = || dir.stat("f");
         let pins = Pins::default();
         let key = PinKey {
             file: "f".to_owned(),
             generation: 1,
         };
-        let pin = Arc::new(pins.pin(again().unwrap(), 50, &again, patience()).unwrap());
+        let pin = Arc::new(
+            pins.pin(again().unwrap(), 50, &source(&again, &named))
+                .unwrap(),
+        );
         pins.keep(key.clone(), &pin);
         drop(pin);
         assert!(pins.find(&key, 50).is_some());

@@ -117,7 +117,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             Change::ClearRows { name } => {
                 let array = self.get_rows(&name)?;
                 let shape = array.meta.shape.with_rows(0, array.meta.dtype)?;
-                let staged = Staged::create(self.guard.shared)?;
+                let staged = Staged::empty(self.guard.shared)?;
                 self.put(
                     name,
                     ArrayMeta {

@@ -15,7 +15,7 @@ use crate::journal::{Cursor, walk};
 use crate::load::{self, Loaded, Touched, corrupt, probe};
 use crate::options::Options;
 use crate::paths;
-use crate::pin::{Patience, Pin, PinError, PinKey, Pins, PrivatePin};
+use crate::pin::{Patience, Pin, PinError, PinKey, Pins, PrivatePin, Source};
 use crate::state::{ArrayState, Location, State};
 use crate::writer::Writer;
 
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     latest: (AtomicU64, AtomicU64),
     journal: RwLock<Option<Arc<dyn File>>>,
     pub(crate) pins: Pins,
+    /// A replaced generation whose file the next large save may use again.
+    pub(crate) spare: Mutex<Option<u64>>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) poisoned: AtomicBool,
     /// Open handles that may write.
@@ -64,6 +66,7 @@ impl Shared {
             latest: (AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)),
             journal: RwLock::default(),
             pins: Pins::default(),
+            spare: Mutex::default(),
             writer: Mutex::default(),
             poisoned: AtomicBool::new(false),
             writers: AtomicUsize::new(0),
@@ -247,16 +250,9 @@ impl Shared {
         }
         let (opened, by_own_name) = self.open_data(array, file)?;
         check_len(array, &*opened, len)?;
-        let again = || self.reopen(array, file).map(|(file, _)| file);
-        let interrupted = || options.interrupt.as_ref().is_some_and(|ask| ask());
-        let patience = Patience {
-            timeout: options.lock_timeout,
-            interrupted: &interrupted,
-        };
-        let pin = self
-            .pins
-            .pin(opened, len, &again, patience)
-            .map_err(|error| self.pin_error(error, file, options))?;
+        let pin = self.from(array, file, by_own_name, options, |source| {
+            self.pins.pin(opened, len, source)
+        })?;
         if by_own_name {
             self.still_current(array)?;
         }
@@ -273,20 +269,39 @@ impl Shared {
         let len = usize::try_from(array.meta.byte_len()).unwrap_or(usize::MAX);
         let (opened, by_own_name) = self.open_data(array, &file)?;
         check_len(array, &*opened, len)?;
-        let again = || self.reopen(array, &file).map(|(file, _)| file);
-        let interrupted = || options.interrupt.as_ref().is_some_and(|ask| ask());
-        let patience = Patience {
-            timeout: options.lock_timeout,
-            interrupted: &interrupted,
-        };
-        let pin = self
-            .pins
-            .pin_private(opened, len, &again, patience)
-            .map_err(|error| self.pin_error(error, &file, options))?;
+        let pin = self.from(array, &file, by_own_name, options, |source| {
+            self.pins.pin_private(opened, len, source)
+        })?;
         if by_own_name {
             self.still_current(array)?;
         }
         Ok(pin)
+    }
+
+    /// Pins a file of `array` with `pin`.
+    fn from<T>(
+        &self,
+        array: &ArrayState,
+        file: &str,
+        by_own_name: bool,
+        options: &Options,
+        pin: impl FnOnce(&Source<'_>) -> std::result::Result<T, PinError>,
+    ) -> Result<T> {
+        let name = if by_own_name {
+            file.to_owned()
+        } else {
+            paths::generation(array.generation)
+        };
+        let interrupted = || options.interrupt.as_ref().is_some_and(|ask| ask());
+        let source = Source {
+            again: &|| self.dir.open(&name, Open::Read),
+            named: &|| self.dir.stat(&name),
+            patience: Patience {
+                timeout: options.lock_timeout,
+                interrupted: &interrupted,
+            },
+        };
+        pin(&source).map_err(|error| self.pin_error(error, file, options))
     }
 
     /// Opens a data file for reading, and tells whether by the array's own name.

@@ -120,7 +120,7 @@ impl<'a> Transaction<'a> {
     /// A bad name, or a file that cannot be made.
     pub fn create(&mut self, name: &str, meta: &ArrayMeta) -> Result<()> {
         let name = ArrayName::new(name)?;
-        let staged = Staged::create(&*self.store.shared()?)?;
+        let staged = Staged::empty(&*self.store.shared()?)?;
         staged.zeros(meta.byte_len())?;
         self.changes.push(Change::Put {
             name,

@@ -1,5 +1,6 @@
 //! Writing: one writer at a time over all processes, and the steps that every commit is made of.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +16,10 @@ use crate::options::{Durability, Options};
 use crate::paths;
 use crate::shared::{Seen, Shared};
 use crate::state::ArrayState;
+
+/// Sizes of files that are worth keeping for the next save: pages that the kernel need not find and
+/// clear again, and not so many that they are missed elsewhere.
+const SPARE: Range<u64> = 64 << 10..1 << 30;
 
 /// The writer's open files; one set a process and store.
 #[derive(Debug, Default)]
@@ -414,8 +419,8 @@ impl WriteGuard<'_> {
         });
     }
 
-    /// Notes that `old` has been replaced by the commit `lsn`, and removes its file if it never was
-    /// on disk: a power cut then falls back behind its own commit.
+    /// Notes that `old` has been replaced by the commit `lsn`, and removes its file, or keeps it to be
+    /// written again, if it never was on disk: a power cut then falls back behind its own commit.
     pub(crate) fn supersede(&mut self, old: &ArrayState, lsn: u64) {
         if old.put_lsn == 0 {
             return;
@@ -427,9 +432,16 @@ impl WriteGuard<'_> {
             .cursor
             .as_ref()
             .map_or(0, |cursor| cursor.synced);
+        self.shared.pins.forget(old.generation);
         if old.put_lsn > synced {
-            // As above: what cannot be removed is an orphan.
-            let _orphan = self.shared.dir.unlink(&paths::generation(old.generation));
+            let mut removed = Some(old.generation);
+            if SPARE.contains(&old.meta.byte_len()) {
+                removed = self.shared.spare.lock().replace(old.generation);
+            }
+            if let Some(generation) = removed {
+                // As above: what cannot be removed is an orphan.
+                let _orphan = self.shared.dir.unlink(&paths::generation(generation));
+            }
         } else {
             self.writer.superseded.push((old.generation, lsn));
         }

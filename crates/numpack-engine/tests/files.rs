@@ -283,3 +283,38 @@ fn segments_are_read_and_become_one_file() {
     array.read_all(&mut old).unwrap();
     assert_eq!(old, [1, 2, 3, 4, 5, 6], "the snapshot keeps its files");
 }
+
+/// The pages of a replaced generation are written again instead of new ones, unless somebody looks.
+#[test]
+fn a_replaced_file_is_used_again_when_nobody_holds_it() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    let ino = || {
+        let dir = dir(&fs);
+        let mut names = dir.list(".npk").unwrap();
+        names.retain(|name| name.starts_with('g'));
+        let mut found: Vec<u64> = names
+            .iter()
+            .map(|name| dir.stat(&format!(".npk/{name}")).unwrap().ino)
+            .collect();
+        found.sort_unstable();
+        found
+    };
+    let data = |seed| rows(1000, 100, seed);
+    save(&store, "a", &[1000, 100], &data(0)).unwrap();
+    save(&store, "a", &[1000, 100], &data(1)).unwrap();
+    let two = ino();
+    assert_eq!(two.len(), 2, "the array's and the spare");
+    save(&store, "a", &[1000, 100], &data(2)).unwrap();
+    save(&store, "a", &[900, 100], &data(3)[..90_000]).unwrap();
+    assert_eq!(ino(), two, "no new file");
+    assert_eq!(read(&store, "a"), &data(3)[..90_000]);
+    let held = store.array("a").unwrap();
+    save(&store, "a", &[1000, 100], &data(4)).unwrap();
+    save(&store, "a", &[1000, 100], &data(5)).unwrap();
+    assert_ne!(ino(), two, "the held file is left alone");
+    assert_eq!(&*held.contiguous().unwrap(), &data(3)[..90_000]);
+    assert_eq!(read(&store, "a"), data(5));
+    store.close().unwrap();
+    assert_eq!(dir(&fs).list(".npk").unwrap().len(), 2, "no spare stays");
+}

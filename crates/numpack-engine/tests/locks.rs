@@ -69,6 +69,9 @@ fn a_transaction_on_a_moved_array_conflicts_and_writes_nothing() {
     assert!(matches!(t.commit(), Err(Error::Conflict { .. })));
 }
 
+/// Large enough for the files of replaced generations to be used again.
+const LEN: usize = 100_000;
+
 /// Appenders, savers and readers at once, each on handles of its own: no append is lost, and every
 /// snapshot of two arrays shows one commit.
 #[test]
@@ -77,8 +80,8 @@ fn threads_do_not_lose_or_mix() {
     let path = dir.path().join("s.npk");
     let store = Store::open(&path, &Options::default()).unwrap();
     save(&store, "log", &[0, 2], &[]).unwrap();
-    save(&store, "x", &[4], &[0; 4]).unwrap();
-    save(&store, "y", &[4], &[0; 4]).unwrap();
+    save(&store, "x", &[LEN as u64], &vec![0; LEN]).unwrap();
+    save(&store, "y", &[LEN as u64], &vec![0; LEN]).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..3_u8 {
             let path = &path;
@@ -87,9 +90,9 @@ fn threads_do_not_lose_or_mix() {
                 for i in 0..60_u8 {
                     append(&store, "log", &[1, 2], &[thread, i]).unwrap();
                     let mut t = store.begin().unwrap();
-                    let value = [thread.wrapping_mul(60).wrapping_add(i); 4];
-                    t.put("x", &bytes(&[4]), &mut &value[..]).unwrap();
-                    t.put("y", &bytes(&[4]), &mut &value[..]).unwrap();
+                    let value = vec![thread.wrapping_mul(60).wrapping_add(i); LEN];
+                    t.put("x", &bytes(&[LEN as u64]), &mut &value[..]).unwrap();
+                    t.put("y", &bytes(&[LEN as u64]), &mut &value[..]).unwrap();
                     t.commit().unwrap();
                 }
             });

@@ -45,8 +45,8 @@ fn views_do_not_change() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.npk");
     let store = Store::open(&path, &Options::default()).unwrap();
-    let data = rows(5000, 8, 1);
-    save(&store, "a", &[5000, 8], &data).unwrap();
+    let data = rows(50_000, 8, 1);
+    save(&store, "a", &[50_000, 8], &data).unwrap();
     let mut views = vec![store.array("a").unwrap().contiguous().unwrap()];
     let one = [9_u8; 8];
     let steps: [&dyn Fn(&Store); 8] = [
