@@ -1,6 +1,5 @@
 """`Result`: what a query gave."""
 
-import html
 from typing import Any
 
 import numpy as np
@@ -77,4 +76,6 @@ class Result:
         return f"numpack.Result, {len(self)} rows\n{self._query.format(_SHOWN_ROWS)}"
 
     def _repr_html_(self) -> str:
+        import html  # only notebooks need it
+
         return f"<pre>{html.escape(self._query.format(_SHOWN_ROWS))}</pre>"

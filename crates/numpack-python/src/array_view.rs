@@ -169,7 +169,8 @@ impl ArrayView {
     }
 
     /// The whole array, read-only: over the file's pages, or gathered where rows are deleted.
-    fn _ndarray<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(name = "_ndarray")]
+    fn ndarray<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(whole) = self.whole.get(py) {
             return Ok(whole.bind(py).clone());
         }
@@ -246,7 +247,6 @@ impl ArrayView {
 
     /// The rows of an int64 array as a new ndarray; negative rows count from the end. Not for
     /// reshaped arrays.
-    #[allow(clippy::needless_pass_by_value, reason = "pyo3 hands the borrow over")]
     fn _gather<'py>(
         &self,
         py: Python<'py>,
@@ -267,7 +267,7 @@ impl ArrayView {
         flags: c_int,
     ) -> PyResult<()> {
         let py = slf.py();
-        let array = slf.get()._ndarray(py)?;
+        let array = slf.get().ndarray(py)?;
         // SAFETY: view is Python's to fill. The exporter becomes the ndarray, which keeps the
         // memory alive and which PyBuffer_Release will release; it is read-only, so a request for
         // a writable buffer fails.

@@ -19,7 +19,7 @@ pub(crate) fn ndarray<'py>(
     field: &Field,
     chunks: &[&ArrayRef],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let parts: Vec<&dyn Array> = chunks.iter().map(|chunk| chunk.as_ref()).collect();
+    let parts: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
     let column = match parts.as_slice() {
         [] => new_empty_array(field.data_type()),
         parts => concat(parts).map_err(|error| errors::arrow_rs(py, error))?,

@@ -50,20 +50,18 @@ pub(crate) fn known(descr: &Bound<'_, PyArrayDescr>) -> Option<DType> {
 
 /// The same, or an error that names the dtype and the array.
 pub(crate) fn supported(name: &str, descr: &Bound<'_, PyArrayDescr>) -> PyResult<DType> {
-    match known(descr) {
-        Some(dtype) => Ok(dtype),
-        None => {
-            let given: String = descr.getattr("name")?.extract()?;
-            Err(raise(
-                descr.py(),
-                "UnsupportedDTypeError",
-                &format!(
-                    "Unsupported dtype: {given} (array \"{name}\"): a store holds bool, integers, \
-                     floats of 16 to 64 and complex numbers of 64 and 128 bits"
-                ),
-            ))
-        }
+    if let Some(dtype) = known(descr) {
+        return Ok(dtype);
     }
+    let given: String = descr.getattr("name")?.extract()?;
+    Err(raise(
+        descr.py(),
+        "UnsupportedDTypeError",
+        &format!(
+            "Unsupported dtype: {given} (array \"{name}\"): a store holds bool, integers, floats \
+             of 16 to 64 and complex numbers of 64 and 128 bits"
+        ),
+    ))
 }
 
 /// The name that 0.4.2 gives a dtype, as in `get_metadata`.

@@ -28,10 +28,6 @@ pub(crate) fn raise(py: Python<'_>, class: &str, text: &str) -> PyErr {
 }
 
 /// An [`Error`] of the engine as a Python exception.
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "used as a function argument of map_err"
-)]
 pub(crate) fn engine(py: Python<'_>, error: Error) -> PyErr {
     if matches!(error, Error::Interrupted) {
         return signals::take().unwrap_or_else(|| PyKeyboardInterrupt::new_err(()));
@@ -44,7 +40,6 @@ pub(crate) fn engine(py: Python<'_>, error: Error) -> PyErr {
         Error::OutOfBounds { .. } | Error::MaskLength { .. } | Error::ZeroDimensional { .. } => {
             "RowIndexError"
         }
-        Error::InvalidArgument(_) => "ArgumentError",
         Error::NotContiguous { .. } => "NotContiguousError",
         Error::Closed { .. } => "ClosedError",
         Error::ReadOnly { .. } => "ReadOnlyError",
@@ -53,13 +48,14 @@ pub(crate) fn engine(py: Python<'_>, error: Error) -> PyErr {
         Error::NotAStore { .. } => "NotAStoreError",
         Error::Busy { .. } => "BusyError",
         Error::Conflict { .. } => "ConflictError",
-        Error::Corrupt { .. } | Error::DataFileTooShort { .. } | Error::Foreign { .. } => {
-            "CorruptStoreError"
-        }
-        Error::Format(FormatError::InvalidName { .. } | FormatError::InvalidShape { .. }) => {
+        Error::InvalidArgument(_)
+        | Error::Format(FormatError::InvalidName { .. } | FormatError::InvalidShape { .. }) => {
             "ArgumentError"
         }
-        Error::Format(_) => "CorruptStoreError",
+        Error::Corrupt { .. }
+        | Error::DataFileTooShort { .. }
+        | Error::Foreign { .. }
+        | Error::Format(_) => "CorruptStoreError",
         // The path, or a part of it, is a regular file.
         Error::Io { source, .. }
             if matches!(
@@ -105,10 +101,6 @@ pub(crate) fn sql(py: Python<'_>, error: SqlError) -> PyErr {
 }
 
 /// An [`arrow`](::arrow) error as a Python exception.
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "used as a function argument of map_err"
-)]
 pub(crate) fn arrow_rs(py: Python<'_>, error: ::arrow::error::ArrowError) -> PyErr {
     raise(py, "SQLError", &error.to_string())
 }

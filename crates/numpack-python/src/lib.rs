@@ -5,6 +5,11 @@
 //! is released around every engine call, for two reasons: files may block, and the engine's
 //! interrupt check takes the interpreter back to look for signals.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "pyo3 hands arguments and errors over by value"
+)]
+
 mod array_view;
 mod arrow;
 mod columns;

@@ -91,7 +91,7 @@ impl QueryResult {
             .map_err(|error| errors::arrow_rs(py, error))?
             .to_string();
         if rows > limit {
-            text.push_str(&format!("\n{limit} of {rows} rows"));
+            text = format!("{text}\n{limit} of {rows} rows");
         }
         Ok(text)
     }
