@@ -5,9 +5,10 @@
 //! it covers. Who guarantees that:
 //! - Every [`Mapping`] covers committed bytes of one generation of one array and no more. The engine
 //!   never writes below the committed length of a generation, never truncates below it, and
-//!   replaces rows by making a new generation, which is a new inode (docs/zero-copy.md).
-//! - The mapping is made while its descriptor holds a shared `flock` on the inode, which a future
-//!   in-place writer must take exclusively; the kernel keeps the lock as long as the mapping lives.
+//!   replaces rows by making a new generation on another inode (docs/zero-copy.md).
+//! - The mapping is made while its descriptor holds a shared `flock` on the inode, and the kernel
+//!   keeps the lock as long as the mapping lives. A writer uses the inode of a replaced generation
+//!   again only while it holds that lock exclusively (staging.rs).
 //! - Another program that writes into or truncates a store's files is outside of this guarantee,
 //!   as it is for every mapped file; the documentation says so.
 #![expect(

@@ -252,8 +252,8 @@ pub(crate) fn bytes<'a>(array: &'a Bound<'_, PyUntypedArray>) -> PyResult<&'a [u
     // SAFETY: a C-contiguous ndarray of len bytes, kept alive by the reference that the borrow
     // holds, and NumPy cannot resize it while that reference exists. Another Python thread may
     // write into it while we read with the interpreter released, exactly as it may under
-    // numpy.save; what is read then is unspecified, but every byte is read once for both the
-    // checksum and the file, so the store stays consistent.
+    // numpy.save; what is read then is unspecified. Rows that changed between the write and the
+    // checksum look incomplete to the recovery after a power cut, which takes their commit back.
     Ok(unsafe {
         std::slice::from_raw_parts((*array.as_array_ptr()).data.cast::<u8>().cast_const(), len)
     })
