@@ -66,7 +66,7 @@ fn commit_changes(
     if records.is_empty() {
         return Ok(shared.state.read().lsn);
     }
-    let lsn = match guard.commit(records, durability) {
+    let lsn = match guard.commit(records, &scratch, durability) {
         Ok(lsn) => lsn,
         Err(error) => {
             // Whether the disk took the records or not, a poisoned store keeps its files.

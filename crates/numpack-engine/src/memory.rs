@@ -6,12 +6,15 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 
-/// From here on memory comes from the pool.
-const LARGE: usize = 1 << 20;
-/// Most bytes that the pool keeps for later.
+/// From here on memory comes from the pool: `malloc` would map it, and give it back, each time.
+const LARGE: usize = 64 << 10;
+/// Most bytes, and most pieces, that the pool keeps for later.
 const POOL_LIMIT: usize = 256 << 20;
-/// Large pieces are multiples of this, the size of a huge page.
-const GRAIN: usize = 2 << 20;
+const POOL_PIECES: usize = 64;
+/// Pieces from this size on are multiples of it: the size of a huge page.
+const HUGE: usize = 2 << 20;
+/// Smaller pieces are multiples of this.
+const GRAIN: usize = 64 << 10;
 
 struct Pool {
     fork: u64,
@@ -81,7 +84,7 @@ fn take(len: usize) -> Option<MmapMut> {
     if pool.fork != crate::fork::generation() {
         return None;
     }
-    let fits = |piece: &MmapMut| piece.len() >= len && piece.len() / 2 <= len.max(GRAIN);
+    let fits = |piece: &MmapMut| piece.len() >= len && piece.len() / 2 <= len;
     let best = (0..pool.pieces.len())
         .filter(|&i| fits(&pool.pieces[i]))
         .min_by_key(|&i| pool.pieces[i].len())?;
@@ -98,13 +101,16 @@ fn give(piece: MmapMut) {
         pool.pieces.clear();
     }
     let held: usize = pool.pieces.iter().map(|piece| piece.len()).sum();
-    if held + piece.len() <= POOL_LIMIT {
+    if held + piece.len() <= POOL_LIMIT && pool.pieces.len() < POOL_PIECES {
         pool.pieces.push(piece);
     }
 }
 
 fn fresh(len: usize) -> std::io::Result<MmapMut> {
-    let map = MmapMut::map_anon(len.next_multiple_of(GRAIN))?;
+    if len < HUGE {
+        return MmapMut::map_anon(len.next_multiple_of(GRAIN));
+    }
+    let map = MmapMut::map_anon(len.next_multiple_of(HUGE))?;
     #[cfg(target_os = "linux")]
     {
         // A kernel without huge pages gives small ones.
@@ -152,7 +158,19 @@ mod tests {
 
     #[test]
     fn lengths_and_alignment() {
-        for len in [0, 1, 63, 64, 1000, LARGE - 1, LARGE, LARGE + 1, 3 * GRAIN] {
+        for len in [
+            0,
+            1,
+            63,
+            64,
+            1000,
+            LARGE - 1,
+            LARGE,
+            LARGE + 1,
+            HUGE - 1,
+            HUGE,
+            3 * HUGE + 1,
+        ] {
             let mut buffer = OwnedBuffer::new(len).unwrap();
             assert_eq!((buffer.as_ref().len(), buffer.as_mut().len()), (len, len));
             assert_eq!(buffer.as_mut_ptr().addr() % ALIGN, 0);
@@ -164,10 +182,10 @@ mod tests {
     fn a_large_piece_is_used_again() {
         // Another test may take the piece in between; so ask often, and for an unusual size.
         let again = (0..100).any(|_| {
-            let mut first = OwnedBuffer::new(77 * GRAIN).unwrap();
+            let mut first = OwnedBuffer::new(77 * HUGE).unwrap();
             let address = first.as_mut_ptr().addr();
             drop(first);
-            let mut second = OwnedBuffer::new(77 * GRAIN - 5).unwrap();
+            let mut second = OwnedBuffer::new(77 * HUGE - 5).unwrap();
             second.as_mut_ptr().addr() == address
         });
         assert!(again);

@@ -175,6 +175,32 @@ impl State {
         Ok(())
     }
 
+    /// [`apply`](Self::apply), where `settled` has already gone through the same records: an array
+    /// that is in it is taken from there instead of being worked out again.
+    pub(crate) fn adopt(&mut self, frame: &Frame, settled: &Self) -> Result<(), String> {
+        let name = match &frame.record {
+            Record::Put(put) => &put.name,
+            Record::Append(append) => &append.name,
+            Record::DeleteRows(delete) => &delete.name,
+            // Its place among the others is worked out first. The array of the old name may by now be
+            // one that takes that name further on, so what is renamed comes from `settled` as well.
+            Record::Rename { to, .. } => {
+                self.apply(frame)?;
+                to
+            }
+            _ => return self.apply(frame),
+        };
+        match settled.get(name.as_str()) {
+            Some(array) => {
+                self.arrays.insert(name.clone(), Arc::clone(array));
+                self.lsn = frame.lsn;
+                Ok(())
+            }
+            None if matches!(frame.record, Record::Rename { .. }) => Ok(()),
+            None => self.apply(frame),
+        }
+    }
+
     fn edit(&mut self, name: &ArrayName, generation: u64) -> Result<&mut ArrayState, String> {
         let array = self.arrays.get_mut(name).ok_or_else(|| missing(name))?;
         if array.generation != generation {

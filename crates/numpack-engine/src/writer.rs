@@ -15,7 +15,7 @@ use crate::journal::Cursor;
 use crate::options::{Durability, Options};
 use crate::paths;
 use crate::shared::{Seen, Shared};
-use crate::state::ArrayState;
+use crate::state::{ArrayState, State};
 
 /// Sizes of files that are worth keeping for the next save: pages that the kernel need not find and
 /// clear again, and not so many that they are missed elsewhere.
@@ -241,7 +241,13 @@ impl WriteGuard<'_> {
     }
 
     /// Writes `records` as one commit: to the journal, for others to see, and into the state.
-    pub(crate) fn commit(&mut self, records: Vec<Record>, durability: Durability) -> Result<u64> {
+    /// `settled` has the arrays as the records leave them.
+    pub(crate) fn commit(
+        &mut self,
+        records: Vec<Record>,
+        settled: &State,
+        durability: Durability,
+    ) -> Result<u64> {
         let journal = self.journal()?;
         let shared = self.shared;
         let mut seen = shared.seen.lock();
@@ -276,10 +282,12 @@ impl WriteGuard<'_> {
         self.hint(&mut seen, &*journal, &after)?;
         let mut state = shared.state.write();
         for frame in &frames {
-            state.apply(frame).map_err(|reason| Error::Corrupt {
-                path: shared.path.clone(),
-                reason,
-            })?;
+            state
+                .adopt(frame, settled)
+                .map_err(|reason| Error::Corrupt {
+                    path: shared.path.clone(),
+                    reason,
+                })?;
         }
         state.lsn = after.lsn;
         seen.cursor = Some(after);

@@ -318,3 +318,31 @@ fn a_replaced_file_is_used_again_when_nobody_holds_it() {
     store.close().unwrap();
     assert_eq!(dir(&fs).list(".npk").unwrap().len(), 2, "no spare stays");
 }
+
+/// Within one commit a name may be given away and taken again; each array keeps what is its own.
+#[test]
+fn names_change_hands_within_a_commit() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "z", &[1], &[7]).unwrap();
+    let mut t = store.begin().unwrap();
+    t.put("a", &bytes(&[2]), &mut &[1, 2][..]).unwrap();
+    t.rename("a", "b").unwrap();
+    t.put("a", &bytes(&[3]), &mut &[3, 4, 5][..]).unwrap();
+    t.delete_rows("b", Selection::Row(0)).unwrap();
+    t.rename("z", "y").unwrap();
+    t.rename("b", "z").unwrap();
+    t.put("b", &bytes(&[1]), &mut &[9][..]).unwrap();
+    t.drop_array("y").unwrap();
+    t.commit().unwrap();
+    let check = |store: &numpack_engine::Store| {
+        assert_eq!(names(store), ["z", "a", "b"]);
+        assert_eq!(read(store, "z"), [2]);
+        assert_eq!(read(store, "a"), [3, 4, 5]);
+        assert_eq!(read(store, "b"), [9]);
+    };
+    check(&store);
+    check(&open(&fs.image()));
+    store.close().unwrap();
+    check(&open(&fs.image()));
+}
