@@ -8,6 +8,7 @@ import numpy as np
 
 from numpack import _internal
 from numpack.compat import LegacyLazyMethods
+from numpack.exceptions import NotContiguousError
 
 __all__ = ["LazyArray"]
 
@@ -256,6 +257,45 @@ class LazyArray(LegacyLazyMethods, _internal.ArrayView):
         else:
             whole = self._ndarray()
         return whole if wanted == self.dtype else whole.astype(wanted)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A DLPack capsule: the array for NumPy, PyTorch, JAX and others, without a copy.
+
+        Each capsule has a copy-on-write map of its own: what a consumer writes in place stays in
+        its own pages. Consumers that honour DLPack's read-only flag (NumPy) see a read-only
+        array; PyTorch, which asks for the version that has the flag and then ignores it, may
+        write. With deleted rows the capsule holds a copy, which `copy=False` refuses with a
+        BufferError.
+
+        >>> with NumPack("d.npk") as npk:
+        ...     npk.save({"a": np.arange(3)})
+        ...     np.from_dlpack(npk.load("a", lazy=True))
+        array([0, 1, 2])
+        """
+        if copy:
+            array = self._owned()
+        else:
+            try:
+                array = self._private().reshape(self.shape)
+            except NotContiguousError as error:
+                if copy is not None:
+                    raise BufferError(f"{error}, and copy=False") from None
+                array = self._owned()
+        versioned = max_version is not None and max_version[0] >= 1
+        array.flags.writeable = bool(copy) or not versioned
+        # The memory is already what was asked for, so NumPy need not know of `copy`.
+        return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The CPU, as DLPack names it."""
+        return (1, 0)
 
     def reshape(self, new_shape: int | tuple[int, ...] | list[int]) -> "LazyArray":
         """The same elements in another shape, as a LazyArray; free where no rows are deleted.
