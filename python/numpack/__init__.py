@@ -8,6 +8,7 @@
 """
 
 from numpack._internal import __version__
+from numpack.arrow_hook import register_with_pyarrow
 from numpack.batch import BatchModeContext
 from numpack.compat import force_cleanup_windows_handles, get_backend_info
 from numpack.exceptions import (
@@ -36,6 +37,7 @@ from numpack.lazy import LazyArray
 from numpack.result import Result
 from numpack.store import NumPack
 from numpack.stream import StreamLoader
+from numpack.table import Table
 from numpack.writable_array import WritableBatchMode
 
 __all__ = [
@@ -63,9 +65,12 @@ __all__ = [
     "StoreExistsError",
     "StoreNotFoundError",
     "StreamLoader",
+    "Table",
     "UnsupportedDTypeError",
     "WritableBatchMode",
     "__version__",
     "force_cleanup_windows_handles",
     "get_backend_info",
 ]
+
+register_with_pyarrow()

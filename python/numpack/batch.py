@@ -250,12 +250,12 @@ class BatchStore:
         )
 
     @_locked
-    def sql(self, query: str) -> Any:
+    def sql(self, query: str, names: list[str] | None = None) -> Any:
         """Run a query over the arrays as they are now."""
         if not self._entries and not self._moves:
-            return self._store.sql(query)
+            return self._store.sql(query, names)
         arrays = {name: self._now(name) for name in self.names()}
-        return self._scratch(arrays, lambda store: store.sql(query))
+        return self._scratch(arrays, lambda store: store.sql(query, names))
 
     def _now(self, name: str) -> np.ndarray:
         """The array as the block sees it, not to be written to."""

@@ -6,6 +6,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from numpack.arrow import ArrowDoors
 from numpack.batch import BatchModeContext, BatchStore
 from numpack.exceptions import ArgumentError, ArrayNotFoundError
 from numpack.handle import Handle
@@ -18,7 +19,7 @@ from numpack.writable_array import WritableBatchMode
 __all__ = ["NumPack"]
 
 
-class NumPack(MappingManners, Handle):
+class NumPack(ArrowDoors, MappingManners, Handle):
     """A store: named NumPy arrays in a directory.
 
     The constructor touches nothing on disk; `open()` or a `with` block opens the store. A closed
@@ -378,22 +379,7 @@ class NumPack(MappingManners, Handle):
         self._engine()
         return WritableBatchMode(self)
 
-    # ------------------------------------------------------------------ Arrow and SQL
-    def to_arrow(self, array_name: str, *, zero_copy_only: bool = False, bool8: bool = True) -> Any:
-        """An array as a pyarrow.Array over the file's own pages.
-
-        Shape (n,) becomes a primitive array, (n, k) a FixedSizeListArray, more axes a
-        FixedShapeTensorArray. Booleans are `arrow.bool8` (a byte each), or packed with
-        `bool8=False`. Deleted rows cost one copy, which `zero_copy_only` refuses with a
-        ValueError. Needs pyarrow.
-
-        >>> with NumPack("s.npk") as npk:
-        ...     npk.save({"a": np.arange(3, dtype=np.int16)})
-        ...     npk.to_arrow("a").to_pylist()
-        [0, 1, 2]
-        """
-        return self._target().to_arrow(array_name, zero_copy_only, bool8)
-
+    # ------------------------------------------------------------------ SQL
     def sql(self, query: str) -> Result:
         """Run a SELECT over the arrays, which are the columns of the table `self`.
 

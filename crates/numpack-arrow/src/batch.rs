@@ -19,10 +19,15 @@ const SHORT_BATCH: u64 = 4096;
 /// # Errors
 /// [`ArrowViewError::TooWide`].
 pub fn schema(snapshot: &Snapshot, options: &ArrowOptions) -> Result<SchemaRef> {
-    let fields: Result<Vec<Field>> = columns(snapshot)
-        .iter()
-        .map(|array| field(array, options))
-        .collect();
+    schema_of(&columns(snapshot), options)
+}
+
+/// The schema of arrays as columns, in their order.
+///
+/// # Errors
+/// [`ArrowViewError::TooWide`].
+pub fn schema_of(columns: &[&ArraySnapshot], options: &ArrowOptions) -> Result<SchemaRef> {
+    let fields: Result<Vec<Field>> = columns.iter().map(|array| field(array, options)).collect();
     Ok(Arc::new(Schema::new(fields?)))
 }
 
@@ -31,10 +36,13 @@ pub fn schema(snapshot: &Snapshot, options: &ArrowOptions) -> Result<SchemaRef> 
 /// # Errors
 /// [`ArrowViewError::UnequalRows`], and what [`array()`] reports.
 pub fn batch(snapshot: &Snapshot, options: &ArrowOptions) -> Result<RecordBatch> {
-    let columns = columns(snapshot);
-    let rows = common_rows(&columns)?;
+    batch_of(&columns(snapshot), options)
+}
+
+fn batch_of(columns: &[&ArraySnapshot], options: &ArrowOptions) -> Result<RecordBatch> {
+    let rows = common_rows(columns)?;
     let arrays: Result<Vec<ArrayRef>> = columns.iter().map(|c| array(c, options)).collect();
-    record_batch(&schema(snapshot, options)?, arrays?, rows)
+    record_batch(&schema_of(columns, options)?, arrays?, rows)
 }
 
 /// A snapshot's arrays as zero-copy batches, one for every stretch of rows without a deleted row
@@ -46,9 +54,17 @@ pub fn batch(snapshot: &Snapshot, options: &ArrowOptions) -> Result<RecordBatch>
 /// # Errors
 /// [`ArrowViewError::UnequalRows`], and what [`array()`] reports.
 pub fn batches(snapshot: &Snapshot, options: &ArrowOptions) -> Result<Vec<RecordBatch>> {
-    let columns = columns(snapshot);
-    let rows = common_rows(&columns)?;
-    let schema = schema(snapshot, options)?;
+    batches_of(&columns(snapshot), options)
+}
+
+/// As [`batches`], of arrays that the caller has taken from one snapshot. All of them must have
+/// rows.
+///
+/// # Errors
+/// As [`batches`].
+pub fn batches_of(columns: &[&ArraySnapshot], options: &ArrowOptions) -> Result<Vec<RecordBatch>> {
+    let rows = common_rows(columns)?;
+    let schema = schema_of(columns, options)?;
     let readers = || -> Result<Vec<ArrayReader>> {
         columns
             .iter()
@@ -63,7 +79,7 @@ pub fn batches(snapshot: &Snapshot, options: &ArrowOptions) -> Result<Vec<Record
     if !options.zero_copy_only && stretches.len() > 1 {
         let average = rows / stretches.len() as u64;
         if average < SHORT_BATCH {
-            return Ok(vec![batch(snapshot, options)?]);
+            return Ok(vec![batch_of(columns, options)?]);
         }
     }
     let mut readers = readers()?;

@@ -35,7 +35,7 @@ mod store_schema;
 mod table;
 
 pub use error::{Result, SqlError};
-pub use query::{QueryResult, query, sql_collect};
+pub use query::{QueryResult, query, sql_collect, sql_collect_of};
 pub use relation::ROW_ID;
 pub use session::session;
 pub use source::NumPackSource;

@@ -43,8 +43,13 @@ impl QueryResult {
 /// [`SqlError::NotAQuery`], [`SqlError::UnequalRows`] where `self` is named, and what DataFusion
 /// and the engine report.
 pub async fn query(store: &Store, sql: &str) -> Result<QueryResult> {
+    query_of(store, None, sql).await
+}
+
+/// As [`query`], over the arrays `only` of the store, in that order.
+async fn query_of(store: &Store, only: Option<Vec<String>>, sql: &str) -> Result<QueryResult> {
     let mut state = TEMPLATE.clone();
-    state.register_catalog_list(StoreSchema::catalogs(store)?);
+    state.register_catalog_list(StoreSchema::catalogs(store, only)?);
     let plan = state.create_logical_plan(sql).await?;
     refuse_changes(&plan)?;
     let plan = state.create_physical_plan(&plan).await?;
@@ -61,9 +66,23 @@ pub async fn query(store: &Store, sql: &str) -> Result<QueryResult> {
 /// # Errors
 /// As for [`query`]; also [`SqlError::Interrupted`] and [`SqlError::InsideRuntime`].
 pub fn sql_collect(store: &Store, sql: &str) -> Result<QueryResult> {
+    collected(store, None, sql)
+}
+
+/// As [`sql_collect`], over the arrays `only` of the store, in that order: `self` is them, and
+/// there are no others.
+///
+/// # Errors
+/// As for [`sql_collect`]; also the engine's for a name that the store does not have.
+pub fn sql_collect_of(store: &Store, only: &[String], sql: &str) -> Result<QueryResult> {
+    collected(store, Some(only.to_vec()), sql)
+}
+
+fn collected(store: &Store, only: Option<Vec<String>>, sql: &str) -> Result<QueryResult> {
     let interrupt = store.options().interrupt.clone();
     let (store, sql) = (store.clone(), sql.to_owned());
-    runtime::block_on(async move { query(&store, &sql).await }, interrupt.as_ref())
+    let run = async move { query_of(&store, only, &sql).await };
+    runtime::block_on(run, interrupt.as_ref())
 }
 
 fn refuse_changes(plan: &LogicalPlan) -> Result<()> {

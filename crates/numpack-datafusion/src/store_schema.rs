@@ -22,15 +22,22 @@ const SELF: &str = "self";
 #[derive(Debug)]
 pub(crate) struct StoreSchema {
     store: Store,
+    /// The arrays that the query may see; all of them when it is None.
+    only: Option<Vec<String>>,
     /// Taken when the query names its first table.
     snapshot: OnceLock<Snapshot>,
 }
 
 impl StoreSchema {
-    /// A list of catalogs that holds the tables of `store` and nothing else.
-    pub(crate) fn catalogs(store: &Store) -> DataFusionResult<Arc<dyn CatalogProviderList>> {
+    /// A list of catalogs that holds the tables of `store`, or of these arrays of it, and nothing
+    /// else.
+    pub(crate) fn catalogs(
+        store: &Store,
+        only: Option<Vec<String>>,
+    ) -> DataFusionResult<Arc<dyn CatalogProviderList>> {
         let schema = Self {
             store: store.clone(),
+            only,
             snapshot: OnceLock::new(),
         };
         let catalog = MemoryCatalogProvider::new();
@@ -44,7 +51,13 @@ impl StoreSchema {
         if let Some(snapshot) = self.snapshot.get() {
             return Ok(snapshot);
         }
-        let snapshot = self.store.snapshot_all()?;
+        let snapshot = match &self.only {
+            None => self.store.snapshot_all()?,
+            Some(names) => {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                self.store.snapshot(&names)?
+            }
+        };
         Ok(self.snapshot.get_or_init(|| snapshot))
     }
 

@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use numpack::{ArraySnapshot, Selection};
 use numpy::{PyArrayDescr, PyReadonlyArray1};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyCapsule, PyString, PyTuple};
 use pyo3::{ffi, intern};
 
 use crate::arrow;
@@ -259,6 +259,29 @@ impl ArrayView {
         )
     }
 
+    /// Capsules of the array's field and of its rows, for `pyarrow.array` and others.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
+        // The protocol lets a producer ignore a request that it cannot meet.
+        let _ = requested_schema;
+        if self.reshaped {
+            return Err(errors::raise(
+                py,
+                "ArgumentError",
+                &format!(
+                    "array \"{}\" is seen in another shape, which has no Arrow form: \
+                     numpy.asarray gives the values",
+                    self.snapshot.name()
+                ),
+            ));
+        }
+        arrow::capsules(py, &self.snapshot)
+    }
+
     /// # Safety
     /// Python calls this with a `view` to fill and the flags of the request.
     unsafe fn __getbuffer__(
@@ -267,7 +290,14 @@ impl ArrayView {
         flags: c_int,
     ) -> PyResult<()> {
         let py = slf.py();
-        let array = slf.get().ndarray(py)?;
+        let this = slf.get();
+        if !this.reshaped && !this.snapshot.is_contiguous() {
+            return Err(PyBufferError::new_err(format!(
+                "array \"{}\" has deleted rows: its buffer would be a copy, numpy.asarray makes one",
+                this.snapshot.name()
+            )));
+        }
+        let array = this.ndarray(py)?;
         // SAFETY: view is Python's to fill. The exporter becomes the ndarray, which keeps the
         // memory alive and which PyBuffer_Release will release; it is read-only, so a request for
         // a writable buffer fails.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::Schema;
+use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_pyarrow::ToPyArrow;
 use numpack::ArraySnapshot;
 use numpack::arrow::{ArrowOptions, array as arrow_array, field};
 use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
 
 use crate::errors;
 
@@ -32,4 +34,21 @@ pub(crate) fn array<'py>(
     let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column])
         .map_err(|error| errors::arrow_rs(py, error))?;
     batch.to_pyarrow(py)?.call_method1("column", (0,))
+}
+
+/// The capsules of `__arrow_c_array__`: the field with its extension, and the array.
+pub(crate) fn capsules<'py>(
+    py: Python<'py>,
+    snapshot: &ArraySnapshot,
+) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
+    let options = ArrowOptions::default();
+    let (field, column) = py
+        .detach(|| Ok((field(snapshot, &options)?, arrow_array(snapshot, &options)?)))
+        .map_err(|error| errors::arrow(py, error))?;
+    let schema = FFI_ArrowSchema::try_from(&field).map_err(|error| errors::arrow_rs(py, error))?;
+    let array = FFI_ArrowArray::new(&column.to_data());
+    Ok((
+        PyCapsule::new_with_value(py, schema, c"arrow_schema")?,
+        PyCapsule::new_with_value(py, array, c"arrow_array")?,
+    ))
 }

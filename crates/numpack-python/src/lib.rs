@@ -17,9 +17,11 @@ mod commit;
 mod dtypes;
 mod errors;
 mod fill;
+mod incoming;
 mod info;
 mod ndarray;
 mod query;
+mod relation;
 mod selection;
 mod signals;
 mod store;
@@ -42,9 +44,13 @@ mod _internal {
     #[pymodule_export]
     use super::dtypes::dtype_name;
     #[pymodule_export]
+    use super::incoming::{arrow_columns, arrow_values};
+    #[pymodule_export]
     use super::info::{ArrayInfo, data_file};
     #[pymodule_export]
     use super::query::QueryResult;
+    #[pymodule_export]
+    use super::relation::{arrow_schema, arrow_stream, arrow_table};
     #[pymodule_export]
     use super::selection::resolve_rows;
     #[pymodule_export]

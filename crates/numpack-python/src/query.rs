@@ -6,7 +6,7 @@ use arrow::ffi_stream::FFI_ArrowArrayStream;
 use arrow::util::pretty::pretty_format_batches;
 use arrow_pyarrow::{IntoPyArrow, Table};
 use numpack::Store;
-use numpack::datafusion::sql_collect;
+use numpack::datafusion::{sql_collect, sql_collect_of};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
@@ -21,9 +21,17 @@ pub(crate) struct QueryResult {
 }
 
 /// Runs one query to its end.
-pub(crate) fn run(py: Python<'_>, store: &Store, text: &str) -> PyResult<QueryResult> {
+pub(crate) fn run(
+    py: Python<'_>,
+    store: &Store,
+    text: &str,
+    names: Option<&[String]>,
+) -> PyResult<QueryResult> {
     let result = py
-        .detach(|| sql_collect(store, text))
+        .detach(|| match names {
+            None => sql_collect(store, text),
+            Some(names) => sql_collect_of(store, names, text),
+        })
         .map_err(|error| errors::sql(py, error))?;
     Ok(QueryResult {
         schema: result.schema,

@@ -328,7 +328,9 @@ impl Store {
         arrow::array(py, &snapshot, zero_copy_only, bool8)
     }
 
-    fn sql(&self, py: Python<'_>, text: &str) -> PyResult<QueryResult> {
-        query::run(py, &self.engine, text)
+    /// Runs a query over all arrays, or over those that are named.
+    #[pyo3(signature = (text, names=None))]
+    fn sql(&self, py: Python<'_>, text: &str, names: Option<Vec<String>>) -> PyResult<QueryResult> {
+        query::run(py, &self.engine, text, names.as_deref())
     }
 }

@@ -12,6 +12,7 @@ use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyList, PyRange, Py
 
 use crate::dtypes;
 use crate::errors::{self, raise};
+use crate::incoming;
 use crate::ndarray;
 
 /// A C-contiguous ndarray in native byte order, and what it is.
@@ -54,7 +55,7 @@ impl<'py> Input<'py> {
     pub(crate) fn any(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
         match value.cast::<PyUntypedArray>() {
             Ok(array) => Self::new(name, array),
-            Err(_) => Self::new(name, &converted(value, None)?),
+            Err(_) => Self::new(name, &read(name, value)?),
         }
     }
 
@@ -68,7 +69,7 @@ impl<'py> Input<'py> {
             return Self::new(name, array);
         }
         if !has_no_dtype(value)? {
-            return Self::new(name, &converted(value, None)?);
+            return Self::new(name, &read(name, value)?);
         }
         let py = value.py();
         let expected = expected()?;
@@ -134,6 +135,14 @@ fn has_no_dtype(value: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(true);
     }
     value.is_instance(&value.py().import("numpy")?.getattr("generic")?)
+}
+
+/// What another library's array, or anything that NumPy reads, holds.
+fn read<'py>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    match incoming::foreign(name, value)? {
+        Some(array) => Ok(array.cast_into::<PyUntypedArray>()?),
+        None => converted(value, None),
+    }
 }
 
 /// `numpy.array(value, dtype, order="C")`, copying only where NumPy must.

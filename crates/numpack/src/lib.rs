@@ -19,7 +19,7 @@ pub mod journal {
 pub mod arrow {
     pub use numpack_arrow::{
         ArrayReader, ArrowOptions, ArrowType, ArrowViewError, DTYPE_KEY, array, batch, batches,
-        chunk, chunks, field, info_field, schema,
+        batches_of, chunk, chunks, field, info_field, schema, schema_of,
     };
 }
 
@@ -28,6 +28,7 @@ pub mod arrow {
 pub mod datafusion {
     pub use numpack_datafusion::{
         NumPackSource, NumPackTable, QueryResult, ROW_ID, SqlError, query, session, sql_collect,
+        sql_collect_of,
     };
 }
 

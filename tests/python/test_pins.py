@@ -1,0 +1,102 @@
+"""Exports pin the inode they lie in, and let go of it: a writer then gets it for itself."""
+
+import fcntl
+import gc
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpack import NumPack
+from support import run_python
+from test_lifetimes import ARRAY, EXPORTS
+
+# Another process tries to lock an inode exclusively, as a writer does before it uses it again.
+PROBE = """
+import fcntl, os, sys
+file = os.open(sys.argv[1], os.O_RDONLY)
+try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("pinned")
+else:
+    print("free")
+"""
+
+
+def data_file(path, held_inode=None):
+    """The file that holds the array now."""
+    files = [
+        file for file in path.rglob("*") if file.is_file() and file.stat().st_size == ARRAY.nbytes
+    ]
+    (file,) = files
+    return file
+
+
+def probe(file):
+    """Whether a process that shares nothing with this one gets the inode."""
+    return subprocess.run(
+        [sys.executable, "-c", PROBE, str(file)], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_an_export_pins_and_releases(path, export):
+    """In a handle that was reopened, so that nothing of the save is left."""
+    with NumPack(path) as npk:
+        npk.save({"a": ARRAY})
+    file = data_file(path)
+    take, look = EXPORTS[export]
+    npk = NumPack(path)
+    npk.open()
+    got = take(npk)
+    assert probe(file) == "pinned"
+    npk.close()
+    assert probe(file) == "pinned"
+    look(got)
+    del got
+    gc.collect()
+    assert probe(file) == "free"
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_an_open_handle_keeps_no_pin_that_a_writer_waits_for(path, export):
+    """The map that a handle keeps for the next view is given up when a writer asks."""
+    with NumPack(path) as npk:
+        npk.save({"a": ARRAY})
+    file = data_file(path)
+    inode = file.stat().st_ino
+    take, _ = EXPORTS[export]
+    with NumPack(path) as npk:
+        got = take(npk)
+        del got
+        gc.collect()
+        # A second process replaces the array and goes: its rows land in another inode or this one.
+        run_python(
+            "import sys, numpy as np\nfrom numpack import NumPack\n"
+            "with NumPack(sys.argv[1]) as npk:\n"
+            "    npk.replace({'a': np.zeros((3, 4), 'f4')}, [0, 1, 2])\n",
+            path,
+        )
+        assert not npk["a"][:3].any()
+        held = os.open(file, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(held)
+    assert inode
+
+
+def test_a_held_export_keeps_the_writer_away(path):
+    with NumPack(path) as npk:
+        npk.save({"a": ARRAY})
+        file = data_file(path)
+        got = npk.view("a")
+        held = os.open(file, os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(held)
+        np.testing.assert_array_equal(got, ARRAY)
