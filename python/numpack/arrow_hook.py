@@ -2,9 +2,9 @@
 
 Importing numpack must not import pyarrow, which takes a tenth of a second and may be missing. If
 it is there already the types are registered at once; otherwise a finder waits at the head of
-`sys.meta_path` for the one name it knows, and leaves when that name has come. Registering with our
-first export would be simpler, but too late for a file or a stream that holds our columns and is read
-before anything was exported.
+`sys.meta_path` for the one name it knows, and leaves when that name has come. Registering with
+our first export would be simpler, but too late for a file or a stream that holds our columns and
+is read before anything was exported.
 """
 
 import importlib

@@ -18,9 +18,12 @@ class ComplexScalar(pa.ExtensionScalar):
     """One complex number, or null."""
 
     def as_py(self, **_options: Any) -> complex | None:
-        """The value as a Python complex."""
+        """The value as a Python complex; a missing part is NaN."""
         pair = self.value
-        return None if pair is None or not pair.is_valid else complex(*pair.as_py())
+        if pair is None or not pair.is_valid:
+            return None
+        real, imaginary = (np.nan if part is None else part for part in pair.as_py())
+        return complex(real, imaginary)
 
 
 class ComplexArray(pa.ExtensionArray):

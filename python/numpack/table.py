@@ -51,8 +51,8 @@ class Table:
 
     A table is live: it holds names, and whatever asks it for rows gets one snapshot of all its
     columns as they are then. What it has handed out stays as it was. Every library that reads
-    Arrow streams takes it as it is: `polars.DataFrame(table)`, `pyarrow.table(table)`,
-    `duckdb.sql("FROM table")`.
+    Arrow streams takes it as it is: `polars.DataFrame(part)`, `pyarrow.table(part)`,
+    `duckdb.sql("FROM part")`.
 
     Streams hold one batch for each run of live rows, over the pages of the files themselves;
     bool arrays of rank 1 and 2 are packed into bits, which is a copy.

@@ -81,12 +81,10 @@ def test_an_export_outlives_every_change(path, export, change):
     assert_same(look(got), ARRAY)
 
 
-@pytest.mark.parametrize("export", EXPORTS)
-def test_an_export_outlives_a_writer_of_another_process(path, export):
-    take, look = EXPORTS[export]
+def test_every_export_outlives_a_writer_of_another_process(path):
     with NumPack(path) as npk:
         npk.save({"a": ARRAY})
-        got = take(npk)
+        got = {name: take(npk) for name, (take, _) in EXPORTS.items()}
         run_python(
             "import sys, numpy as np\nfrom numpack import NumPack\n"
             "for value in (1, 2, 3):\n"
@@ -95,63 +93,66 @@ def test_an_export_outlives_a_writer_of_another_process(path, export):
             path,
         )
         assert npk["a"][0, 0] == 3
-        assert_same(look(got), ARRAY)
+        for name, (_, look) in EXPORTS.items():
+            assert_same(look(got[name]), ARRAY, name)
 
 
-@pytest.mark.parametrize("export", EXPORTS)
-def test_a_forked_child_sees_its_exports(path, export):
-    take, look = EXPORTS[export]
+def test_a_forked_child_sees_every_export(path):
     with NumPack(path) as npk:
         npk.save({"a": ARRAY})
     # In a process of its own: fork copies only the thread that calls it, and pytest may have more.
     code = """
 import os, sys, warnings
-sys.argv, (path, export) = sys.argv[:1], sys.argv[1:]
+sys.argv, path = sys.argv[:1], sys.argv[1]
 import numpy as np
 from numpack import NumPack
 from support import assert_same
 from test_lifetimes import ARRAY, EXPORTS
-take, look = EXPORTS[export]
 npk = NumPack(path)
 npk.open()
-got = take(npk)
+got = {name: take(npk) for name, (take, _) in EXPORTS.items()}
+changed, change = os.pipe()
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # of the threads that the libraries have started
     child = os.fork()
 if not child:
     status = 1
     try:
-        assert_same(look(got), ARRAY)
-        assert_same(npk.load("a"), ARRAY)
+        os.read(changed, 1)
+        # Polars' and pyarrow's threads did not come along, so only what needs none is looked at.
+        for name in set(EXPORTS) - {"stream", "polars", "pandas", "table"}:
+            assert_same(EXPORTS[name][1](got[name]), ARRAY, name)
+        assert not npk.load("a").any()
+        assert len(npk.to_arrow("a")) == 20_000 and len(npk.table()) == 20_000
         del got
         status = 0
     finally:
         os._exit(status)
 npk.replace({"a": np.zeros((20_000, 4), "f4")}, slice(None))
+os.write(change, b"x")
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 0, status
-assert_same(look(got), ARRAY)
+for name, (_, look) in EXPORTS.items():
+    assert_same(look(got[name]), ARRAY, name)
 """
-    run_python(code, path, export)
+    run_python(code, path)
 
 
-@pytest.mark.parametrize("export", EXPORTS)
-@pytest.mark.parametrize("order", ["store first", "export first", "cycle", "module"])
-def test_the_interpreter_may_end_in_any_order(path, export, order):
+@pytest.mark.parametrize("order", ["store first", "exports first", "cycle", "module"])
+def test_the_interpreter_may_end_in_any_order(path, order):
     with NumPack(path) as npk:
         npk.save({"a": ARRAY})
     code = """
 import sys
-sys.argv, (path, export, order) = sys.argv[:1], sys.argv[1:]
+sys.argv, (path, order) = sys.argv[:1], sys.argv[1:]
 from numpack import NumPack
 from test_lifetimes import EXPORTS
-take, look = EXPORTS[export]
 npk = NumPack(path)
 npk.open()
-got = take(npk)
+got = {name: take(npk) for name, (take, _) in EXPORTS.items()}
 if order == "store first":
     del npk
-elif order == "export first":
+elif order == "exports first":
     del got
 elif order == "cycle":
     cycle = [npk, got]
@@ -162,7 +163,7 @@ else:
     builtins.kept = (got, npk)  # lives until the very end
 print("end")
 """
-    finished = run_python(code, path, export, order)
+    finished = run_python(code, path, order)
     assert finished.stdout == "end\n" and not finished.stderr
 
 
@@ -195,13 +196,16 @@ def test_private_pages_are_a_map_each_and_go_with_it(path, export):
     take, _ = EXPORTS[export]
     with NumPack(path) as npk:
         npk.save({"a": ARRAY})
-        before = len(maps(path))
+
+        def private():
+            return sum(permissions == "rw-p" for permissions, _ in maps(path))
+
         held = [take(npk) for _ in range(50)]
-        assert sum(permissions == "rw-p" for permissions, _ in maps(path)) <= 50
+        assert 0 < private() <= 50  # neighbours may be shown as one
         assert all(lies_in(np.asarray(array).ctypes.data, path) for array in held)
         del held
         gc.collect()
-        assert len(maps(path)) == before
+        assert private() == 0
 
 
 def test_mixed_exports_share_the_map(path):

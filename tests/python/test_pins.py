@@ -1,8 +1,6 @@
 """Exports pin the inode they lie in, and let go of it: a writer then gets it for itself."""
 
-import fcntl
 import gc
-import os
 import subprocess
 import sys
 
@@ -60,32 +58,26 @@ def test_an_export_pins_and_releases(path, export):
     assert probe(file) == "free"
 
 
-@pytest.mark.parametrize("export", EXPORTS)
-def test_an_open_handle_keeps_no_pin_that_a_writer_waits_for(path, export):
+def test_an_open_handle_keeps_no_pin_that_a_writer_waits_for(path):
     """The map that a handle keeps for the next view is given up when a writer asks."""
     with NumPack(path) as npk:
         npk.save({"a": ARRAY})
     file = data_file(path)
-    inode = file.stat().st_ino
-    take, _ = EXPORTS[export]
     with NumPack(path) as npk:
-        got = take(npk)
-        del got
+        for take, look in EXPORTS.values():
+            got = take(npk)
+            look(got)
+            del got
         gc.collect()
-        # A second process replaces the array and goes: its rows land in another inode or this one.
+        # The handle may keep its map for the next view until a writer wants the inode.
         run_python(
             "import sys, numpy as np\nfrom numpack import NumPack\n"
             "with NumPack(sys.argv[1]) as npk:\n"
             "    npk.replace({'a': np.zeros((3, 4), 'f4')}, [0, 1, 2])\n",
             path,
         )
+        assert probe(file) == "free"
         assert not npk["a"][:3].any()
-        held = os.open(file, os.O_RDONLY)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        finally:
-            os.close(held)
-    assert inode
 
 
 def test_a_held_export_keeps_the_writer_away(path):
@@ -93,10 +85,5 @@ def test_a_held_export_keeps_the_writer_away(path):
         npk.save({"a": ARRAY})
         file = data_file(path)
         got = npk.view("a")
-        held = os.open(file, os.O_RDONLY)
-        try:
-            with pytest.raises(BlockingIOError):
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        finally:
-            os.close(held)
+        assert probe(file) == "pinned"
         np.testing.assert_array_equal(got, ARRAY)

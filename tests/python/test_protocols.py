@@ -1,4 +1,4 @@
-"""LazyArray by protocol: __array__, the buffer protocol and DLPack, to and from NumPy and others."""
+"""LazyArray by protocol: __array__, the buffer protocol and DLPack, for NumPy and others."""
 
 import ctypes
 

@@ -15,6 +15,9 @@ use crate::error::{ArrowViewError, Result};
 /// Metadata key of a field whose storage does not tell the NumPy dtype: its value is NumPy's name.
 pub const DTYPE_KEY: &str = "numpack.dtype";
 
+/// What the last axis of a tensor is called before the dtype that its storage does not tell.
+pub const AXIS_PREFIX: &str = "numpack.";
+
 /// Name of the child of every list, as pyarrow names it.
 const ITEM: &str = "item";
 
@@ -49,7 +52,8 @@ impl Default for ArrowOptions {
 /// | complex, rank 2 up | fixed-size list of floats | `arrow.fixed_shape_tensor`, last axis 2 |
 ///
 /// Values and lists are nullable, though never null, so that the types equal pyarrow's own. Where
-/// the storage does not tell the dtype, the field says it under [`DTYPE_KEY`].
+/// the storage does not tell the dtype, the field says it under [`DTYPE_KEY`], and a tensor's last
+/// axis is named after it, [`AXIS_PREFIX`] first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArrowType {
     data_type: DataType,
@@ -94,12 +98,13 @@ impl ArrowType {
         }
         let size = i32::try_from(width).map_err(too_wide)?;
         if row_shape.len() >= 2 {
+            let told = (is_complex(dtype) || dtype == DType::Bool).then(|| dtype.name());
             extend(
                 &mut metadata,
                 FixedShapeTensor::NAME,
-                tensor_shape(&row_shape),
+                tensor_shape(&row_shape, told),
             );
-            if is_complex(dtype) || dtype == DType::Bool {
+            if told.is_some() {
                 metadata.insert(DTYPE_KEY.to_owned(), dtype.name().to_owned());
             }
         } else if is_complex(dtype) {
@@ -191,9 +196,16 @@ fn extension(name: &str, value: String) -> HashMap<String, String> {
 
 /// The tensor's metadata as pyarrow writes it. arrow-rs would add `"dim_names":null` and
 /// `"permutations":null`, where Arrow C++ expects arrays or nothing.
-fn tensor_shape(row_shape: &[u64]) -> String {
+///
+/// A dtype that the storage does not tell is also the name of the last axis: a pyarrow.Array has a
+/// type but no field, and so no place for [`DTYPE_KEY`].
+fn tensor_shape(row_shape: &[u64], told: Option<&str>) -> String {
     let dims: Vec<String> = row_shape.iter().map(u64::to_string).collect();
-    format!("{{\"shape\":[{}]}}", dims.join(","))
+    let names = told.map_or_else(String::new, |dtype| {
+        let unnamed = "\"\",".repeat(row_shape.len() - 1);
+        format!(",\"dim_names\":[{unnamed}\"{AXIS_PREFIX}{dtype}\"]")
+    });
+    format!("{{\"shape\":[{}]{names}}}", dims.join(","))
 }
 
 #[cfg(test)]
@@ -269,7 +281,7 @@ mod tests {
         let field = arrow_type(DType::Complex128, &[10, 4]).field("z");
         assert_eq!(
             field.metadata()[EXTENSION_TYPE_METADATA_KEY],
-            "{\"shape\":[4,2]}"
+            "{\"shape\":[4,2],\"dim_names\":[\"\",\"numpack.complex128\"]}"
         );
         assert_eq!(field.metadata()[DTYPE_KEY], "complex128");
         assert_eq!(field.data_type().to_string(), "FixedSizeList(8 x Float64)");

@@ -37,6 +37,6 @@ mod reader;
 
 pub use array::{array, chunk, chunks};
 pub use batch::{batch, batches, batches_of, schema, schema_of};
-pub use datatype::{ArrowOptions, ArrowType, DTYPE_KEY, field, info_field};
+pub use datatype::{AXIS_PREFIX, ArrowOptions, ArrowType, DTYPE_KEY, field, info_field};
 pub use error::{ArrowViewError, Result};
 pub use reader::ArrayReader;

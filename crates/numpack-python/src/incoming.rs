@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
 use arrow::ffi_stream::FFI_ArrowArrayStream;
 use numpack::DType;
-use numpack::arrow::DTYPE_KEY;
+use numpack::arrow::{AXIS_PREFIX, DTYPE_KEY};
 use numpy::PyArrayDescr;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -302,8 +302,10 @@ impl Shape {
                 (dtype, row) = (Some(DType::Complex128), Some(Vec::new()))
             }
             Some("arrow.fixed_shape_tensor") => {
-                row = Some(tensor_shape(metadata.get(EXTENSION_DATA)?)?);
-                if let Some(name) = metadata.get(DTYPE_KEY) {
+                let tensor = metadata.get(EXTENSION_DATA)?;
+                row = Some(tensor_shape(tensor)?);
+                let told = metadata.get(DTYPE_KEY).map(String::as_str);
+                if let Some(name) = told.or_else(|| last_axis(tensor)) {
                     dtype = Some(named(name)?);
                     if matches!(dtype, Some(DType::Complex64 | DType::Complex128)) {
                         row = row.map(|mut row| {
@@ -378,6 +380,13 @@ fn tensor_shape(metadata: &str) -> Option<Vec<usize>> {
         return None;
     }
     numbers(metadata.split_once("\"shape\"")?.1)
+}
+
+/// The dtype that a tensor's last axis is named after.
+fn last_axis(metadata: &str) -> Option<&str> {
+    let names = metadata.split_once("\"dim_names\"")?.1.split_once(']')?.0;
+    let name = names.rsplit(',').next()?.trim_matches(['[', ':', ' ', '"']);
+    name.strip_prefix(AXIS_PREFIX)
 }
 
 /// The first list of numbers in a text.

@@ -18,8 +18,8 @@ pub mod journal {
 #[cfg(feature = "arrow")]
 pub mod arrow {
     pub use numpack_arrow::{
-        ArrayReader, ArrowOptions, ArrowType, ArrowViewError, DTYPE_KEY, array, batch, batches,
-        batches_of, chunk, chunks, field, info_field, schema, schema_of,
+        AXIS_PREFIX, ArrayReader, ArrowOptions, ArrowType, ArrowViewError, DTYPE_KEY, array, batch,
+        batches, batches_of, chunk, chunks, field, info_field, schema, schema_of,
     };
 }
 
