@@ -266,8 +266,6 @@ impl ArrayView {
         py: Python<'py>,
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
-        // The protocol lets a producer ignore a request that it cannot meet.
-        let _ = requested_schema;
         if self.reshaped {
             return Err(errors::raise(
                 py,
@@ -279,7 +277,7 @@ impl ArrayView {
                 ),
             ));
         }
-        arrow::capsules(py, &self.snapshot)
+        arrow::capsules(py, &self.snapshot, requested_schema)
     }
 
     /// # Safety
