@@ -561,8 +561,8 @@ Written by `python tests/python/interop.py`; do not edit. The tests measure ever
 all values with what was saved, and look whether the address of what the library holds lies in a
 mapping of the store's own files (*zero-copy*) or not (*one copy*). Last measured with
 {versions}.
-PyTorch's rows are measured where it is installed, which `make test` does not see to: its wheel for
-Linux brings gigabytes of CUDA.
+PyTorch's rows are measured where it is installed: `make test-deep` sees to that, and `make test`
+does not, because its wheel for Linux brings gigabytes of CUDA.
 
 `npk` is an open store, `lazy` is `npk.load(name, lazy=True)`. Whatever is handed out is a snapshot:
 nothing that happens to the store changes or ends it ([zero-copy.md](zero-copy.md)).
@@ -575,8 +575,8 @@ Three things to know:
   else. `torch.asarray(lazy)` takes the buffer protocol instead, loses the shape, and crashes when
   the tensor is written to: use `torch.from_dlpack`.
 - **DuckDB has no float16**, and says no more than that it knows no type `e`. Leave such arrays out:
-  `npk.table("id", "emb")` is a relation of just these two. Where DuckDB is loaded, NumPack warns and
-  names them.
+  `npk.table("id", "emb")` is a relation of just these two. Where DuckDB is loaded, NumPack warns
+  and names them.
 - **Streams pack bool into bits**, which every reader of Arrow knows: a copy of an eighth of the
   size. `npk.to_arrow(name)` shows the bytes as they are, as `arrow.bool8`.
 """
