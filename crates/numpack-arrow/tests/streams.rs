@@ -89,7 +89,8 @@ fn nothing_is_read_of_what_is_no_table() {
         bool8: false,
     };
     let fixture = Fixture::new();
-    fixture.put("flag", DType::Bool, &[2], &[0, 1]);
+    fixture.put("flag", DType::Bool, &[3], &[0, 1, 1]);
+    fixture.delete("flag", [1]);
     let snapshot = fixture.store.snapshot_all().expect("a snapshot");
     let mut reader = SnapshotReader::new(&snapshot, &refused).expect("a reader");
     let error = reader
