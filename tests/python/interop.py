@@ -398,15 +398,7 @@ pair(
 
 pair(
     "pandas",
-    "x half",
-    "npk.table(name).to_pandas(types_mapper=pd.ArrowDtype)",
-    ZERO,
-    "the column stays Arrow's",
-    lambda n, a, pd: of_pandas_arrow(n, a, pd),
-)
-pair(
-    "pandas",
-    "emb",
+    "x half emb",
     "npk.table(name).to_pandas(types_mapper=pd.ArrowDtype)",
     ZERO,
     "the column stays Arrow's",
