@@ -102,6 +102,16 @@ def test_a_type_that_there_is_no_way_to(npk):
         assert table_as(npk, pa.schema([("a", wanted)])).schema.field("a").type == LISTS
 
 
+def test_a_number_is_no_list_of_one(npk):
+    npk.save({"a": np.arange(3), "b": np.arange(3.0).reshape(3, 1)})
+    for name, wanted, usual in (
+        ("a", pa.list_(pa.int64()), pa.int64()),
+        ("a", pa.list_(pa.int64(), 1), pa.int64()),
+        ("b", pa.float64(), pa.list_(pa.float64(), 1)),
+    ):
+        assert array_as(npk.load(name, lazy=True), wanted).type == usual
+
+
 @pytest.mark.parametrize("shape", [(6,), (6, 3)], ids=str)
 def test_bool_as_bytes_or_bits(npk, path, shape):
     array = plain("int8", shape, 1) % 2 == 0

@@ -47,10 +47,14 @@ pub(crate) fn wants_bool8(field: &Field) -> bool {
 }
 
 /// The field that a column gets: the wanted type where Arrow can cast to it, else `usual`, as the
-/// protocol has it.
+/// protocol has it. Arrow also casts values to lists of one and back, which are no other form of the
+/// same rows.
 pub(crate) fn answer(usual: &FieldRef, wanted: Option<&Field>) -> FieldRef {
     match wanted {
-        Some(wanted) if can_cast_types(usual.data_type(), wanted.data_type()) => {
+        Some(wanted)
+            if can_cast_types(usual.data_type(), wanted.data_type())
+                && innermost(usual.data_type()).0 == innermost(wanted.data_type()).0 =>
+        {
             Arc::new(wanted.clone().with_name(usual.name()))
         }
         _ => Arc::clone(usual),
@@ -69,7 +73,7 @@ pub(crate) fn converted(column: &ArrayRef, field: &Field) -> Result<ArrayRef, Ar
         ..CastOptions::default()
     };
     let cast = cast_with_options(column, to, &strict)?;
-    let (inner, wanted) = (innermost(from), innermost(to));
+    let (inner, wanted) = (innermost(from).1, innermost(to).1);
     let keeps = inner == wanted
         || *wanted == DataType::Boolean
         || (inner.is_floating() && wanted.is_floating())
@@ -83,14 +87,18 @@ pub(crate) fn converted(column: &ArrayRef, field: &Field) -> Result<ArrayRef, Ar
     )))
 }
 
-fn innermost(of: &DataType) -> &DataType {
+/// How many lists there are around the values, and the type of these.
+fn innermost(of: &DataType) -> (usize, &DataType) {
     match of {
         DataType::FixedSizeList(child, _)
         | DataType::List(child)
         | DataType::LargeList(child)
         | DataType::ListView(child)
-        | DataType::LargeListView(child) => innermost(child.data_type()),
-        _ => of,
+        | DataType::LargeListView(child) => {
+            let (depth, values) = innermost(child.data_type());
+            (depth + 1, values)
+        }
+        _ => (0, of),
     }
 }
 
