@@ -72,7 +72,13 @@ pub(crate) fn converted(column: &ArrayRef, field: &Field) -> Result<ArrayRef, Ar
         safe: false,
         ..CastOptions::default()
     };
-    let cast = cast_with_options(column, to, &strict)?;
+    let refused = |reason: &dyn std::fmt::Display| {
+        let name = field.name();
+        ArrowError::CastError(format!(
+            "array \"{name}\", which is {from}, as {to}: {reason}"
+        ))
+    };
+    let cast = cast_with_options(column, to, &strict).map_err(|error| refused(&error))?;
     let (inner, wanted) = (innermost(from).1, innermost(to).1);
     let keeps = inner == wanted
         || *wanted == DataType::Boolean
@@ -81,10 +87,7 @@ pub(crate) fn converted(column: &ArrayRef, field: &Field) -> Result<ArrayRef, Ar
     if keeps || cast_with_options(&cast, from, &strict)?.as_ref() == column.as_ref() {
         return Ok(cast);
     }
-    Err(ArrowError::CastError(format!(
-        "array \"{}\": {to} cannot hold every value of it, which is {from}",
-        field.name()
-    )))
+    Err(refused(&"not every value of it can be held"))
 }
 
 /// How many lists there are around the values, and the type of these.
