@@ -216,6 +216,15 @@ pair(
     lambda n, a, np: here(np.asarray(lazy(n, a))),
     "few",
 )
+pair(
+    "NumPy",
+    "emb",
+    "memoryview(lazy)",
+    COPY,
+    "a buffer has one stride from row to row",
+    lambda n, a, np: here(memoryview(lazy(n, a))),
+    "few",
+)
 for _door, _call in {
     "npk.view(name)": lambda n, a, np: here(n.view(a)),
     "np.asarray(lazy, copy=False)": lambda n, a, np: here(np.asarray(lazy(n, a), copy=False)),
