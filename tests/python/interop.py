@@ -221,13 +221,14 @@ pair(
     "emb",
     "memoryview(lazy)",
     COPY,
-    "a buffer has one stride from row to row",
+    "a buffer has one stride from row to row; NumPy prefers it, so `np.asarray(lazy, copy=False)` "
+    "is this copy too",
     lambda n, a, np: here(memoryview(lazy(n, a))),
     "few",
 )
 for _door, _call in {
     "npk.view(name)": lambda n, a, np: here(n.view(a)),
-    "np.asarray(lazy, copy=False)": lambda n, a, np: here(np.asarray(lazy(n, a), copy=False)),
+    "lazy.__array__(copy=False)": lambda n, a, np: here(lazy(n, a).__array__(copy=False)),
     "np.from_dlpack(lazy, copy=False)": lambda n, a, np: here(
         np.from_dlpack(lazy(n, a), copy=False)
     ),
