@@ -6,15 +6,15 @@ use numpack_format::DType;
 
 use crate::fixture::{DEFAULT, Fixture, ZERO_COPY, ints, value_address};
 
-fn read(fixture: &Fixture, options: &ArrowOptions) -> Vec<RecordBatch> {
+fn read(fixture: &Fixture, options: ArrowOptions) -> Vec<RecordBatch> {
     let snapshot = fixture.store.snapshot_all().expect("a snapshot");
-    let reader = SnapshotReader::new(&snapshot, options).expect("a reader");
+    let reader = SnapshotReader::new(&snapshot, &options).expect("a reader");
     assert_eq!(
         reader.schema(),
-        schema(&snapshot, options).expect("a schema")
+        schema(&snapshot, &options).expect("a schema")
     );
     let read: Vec<RecordBatch> = reader.map(|batch| batch.expect("a batch")).collect();
-    assert_eq!(read, batches(&snapshot, options).expect("batches"));
+    assert_eq!(read, batches(&snapshot, &options).expect("batches"));
     read
 }
 
@@ -26,7 +26,7 @@ fn a_stream_is_one_batch_for_each_common_run_over_the_mapping() {
     fixture.put("scalar", DType::Int8, &[], &[7]);
     fixture.delete("a", [5000]);
     fixture.delete("b", [10_000]);
-    let read = read(&fixture, &DEFAULT);
+    let read = read(&fixture, DEFAULT);
     let rows: Vec<usize> = read.iter().map(RecordBatch::num_rows).collect();
     assert_eq!(rows, [5000, 5000, 9999]);
     let a = fixture.array("a");
@@ -50,8 +50,8 @@ fn short_runs_are_gathered_unless_copies_are_ruled_out() {
     let fixture = Fixture::new();
     fixture.put_ints("a", 0..9000);
     fixture.delete("a", (0..9000).step_by(3));
-    assert_eq!(read(&fixture, &DEFAULT).len(), 1);
-    assert_eq!(read(&fixture, &ZERO_COPY).len(), 3000);
+    assert_eq!(read(&fixture, DEFAULT).len(), 1);
+    assert_eq!(read(&fixture, ZERO_COPY).len(), 3000);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_stream_outlives_its_store_and_reads_what_was_there() {
 #[test]
 fn nothing_is_read_of_what_is_no_table() {
     let fixture = Fixture::new();
-    assert!(read(&fixture, &DEFAULT).is_empty());
+    assert!(read(&fixture, DEFAULT).is_empty());
     fixture.put_ints("a", 0..3);
     fixture.put_ints("b", 0..4);
     let snapshot = fixture.store.snapshot_all().expect("a snapshot");
