@@ -11,6 +11,7 @@ use numpack_format::{
 };
 
 use crate::error::{Error, Result};
+use crate::fold::Folded;
 use crate::fs::{Lock, Open, Stat, write_all_at};
 use crate::journal::Cursor;
 use crate::options::Durability;
@@ -18,7 +19,7 @@ use crate::paths;
 use crate::recovery::boot_hash;
 use crate::staging::random;
 use crate::state::{ArrayState, Location, State};
-use crate::writer::WriteGuard;
+use crate::writer::{JOURNAL_LIMIT, WriteGuard};
 
 impl WriteGuard<'_> {
     /// Whether a checkpoint would change anything that another program reads.
@@ -27,13 +28,24 @@ impl WriteGuard<'_> {
         !seen.touched.names.is_empty() || seen.recovery_due
     }
 
-    /// Writes a checkpoint.
-    pub(crate) fn checkpoint(&mut self, durability: Durability) -> Result<()> {
+    /// Writes a checkpoint; false if arrays with rows in the journal are mapped by somebody and too large
+    /// to be copied, so that the journal must stay. `force` copies them all the same.
+    pub(crate) fn checkpoint(&mut self, durability: Durability, force: bool) -> Result<bool> {
         let flush = durability != Durability::None;
         if flush {
             self.sync()?;
         }
         let mut state = self.shared.state.read().clone();
+        let force = force || self.must_checkpoint();
+        if let Folded::Mapped(bytes) = self.fold_all(&mut state, flush, force)? {
+            let tail = self.tail();
+            let most = (2 * JOURNAL_LIMIT).max(bytes / 8);
+            if tail < most {
+                self.writer.checkpoint_at = most.min(tail + JOURNAL_LIMIT / 4);
+                return Ok(false);
+            }
+            self.fold_all(&mut state, flush, true)?;
+        }
         let mut renamed = false;
         for array in state.arrays.values_mut() {
             let array = Arc::make_mut(array);
@@ -51,7 +63,13 @@ impl WriteGuard<'_> {
         let header = self.next_header(state.lsn)?;
         self.write_metadata(&state, &stats, &header, flush)?;
         self.remove_replaced(&state)?;
-        self.begin_epoch(state, header, flush)
+        self.begin_epoch(state, header, flush)?;
+        Ok(true)
+    }
+
+    fn tail(&self) -> u64 {
+        let seen = self.shared.seen.lock();
+        seen.cursor.as_ref().map_or(0, |cursor| cursor.tail)
     }
 
     fn sync_dir(&self, sub: &str) -> Result<()> {
@@ -193,6 +211,7 @@ impl WriteGuard<'_> {
                 data_ino: stat.ino,
                 data_mtime_ns: stat.mtime_ns,
                 deleted: array.deleted(),
+                replaced_lsn: array.replaced_lsn,
                 sums_hash: 0,
             });
         let trailer = Trailer {
@@ -349,6 +368,8 @@ impl WriteGuard<'_> {
         shared.publish(&seen);
         drop(seen);
         self.writer.superseded.clear();
+        self.writer.asked.clear();
+        self.writer.checkpoint_at = 0;
         Ok(())
     }
 }

@@ -26,23 +26,30 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod acquire;
 mod checkpoint;
 mod commit;
 mod deletions;
 mod dump;
 mod error;
+mod fold;
 mod fork;
 pub mod fs;
 mod journal;
 mod load;
+mod lock;
 mod mapping;
 mod memory;
 mod options;
+mod overlay;
 mod paths;
 mod pin;
+mod pins;
 mod plan;
+mod read;
 mod recovery;
 mod registry;
+mod replace;
 mod rewrite;
 mod selection;
 mod shared;

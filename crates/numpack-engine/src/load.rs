@@ -4,7 +4,7 @@
 //! everything read is checked against the journal's header read before and after, and read again
 //! when that moved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::deletions::Deletions;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Open, Stat, read_exact_at};
 use crate::journal::{Cursor, Probe, ProbeError, walk};
+use crate::overlay::Overlay;
 use crate::paths;
 use crate::recovery;
 use crate::state::{ArrayState, Location, State};
@@ -45,10 +46,12 @@ pub(crate) struct Loaded {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Touched {
     /// Every array that a record names.
-    pub(crate) names: std::collections::BTreeSet<ArrayName>,
+    pub(crate) names: BTreeSet<ArrayName>,
     /// Files that hold payload which may not be on disk yet: array and generation, and the last
     /// record that wrote to it.
     pub(crate) unsynced: BTreeMap<(ArrayName, u64), u64>,
+    /// Files that rows were folded into without a flush: array and generation.
+    pub(crate) folded: BTreeSet<(ArrayName, u64)>,
 }
 
 impl Touched {
@@ -64,8 +67,16 @@ impl Touched {
                 self.unsynced
                     .insert((append.name.clone(), append.generation), frame.lsn);
             }
+            Record::Replace(replace) => {
+                self.names.insert(replace.name.clone());
+            }
             Record::DeleteRows(delete) => {
                 self.names.insert(delete.name.clone());
+            }
+            Record::Applied {
+                name, generation, ..
+            } => {
+                self.folded.insert((name.clone(), *generation));
             }
             Record::Drop { name } => {
                 self.names.insert(name.clone());
@@ -217,7 +228,9 @@ fn replay(
     loaded.state.lsn = loaded.checkpoint_lsn;
     for (offset, frame) in &frames {
         loaded.touched.note(frame);
-        if frame.lsn > loaded.checkpoint_lsn {
+        // What was written to a file without a flush may be gone.
+        let gone = rebooted && matches!(frame.record, Record::Applied { .. });
+        if frame.lsn > loaded.checkpoint_lsn && !gone {
             loaded.state.apply(frame).map_err(|reason| {
                 corrupt(
                     path,
@@ -332,6 +345,8 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
             deletions,
             bitmap_due: false,
             modified_us: entry.modified_us,
+            overlay: Overlay::default(),
+            replaced_lsn: known.map_or(0, |known| known.replaced_lsn),
             put_lsn: 0,
         };
         state.arrays.insert(entry.name.clone(), Arc::new(array));

@@ -4,11 +4,12 @@
 //! A mapping of a file is sound to read as `&[u8]` as long as nobody changes or truncates the bytes
 //! it covers. Who guarantees that:
 //! - Every [`Mapping`] covers committed bytes of one generation of one array and no more. The engine
-//!   never writes below the committed length of a generation, never truncates below it, and
-//!   replaces rows by making a new generation on another inode (docs/zero-copy.md).
-//! - The mapping is made while its descriptor holds a shared `flock` on the inode, and the kernel
-//!   keeps the lock as long as the mapping lives. A writer uses the inode of a replaced generation
-//!   again only while it holds that lock exclusively (staging.rs).
+//!   never truncates below the committed length of a generation, and writes below it only while it
+//!   holds an exclusive `flock` on the inode: to fold rows in (fold.rs), or to use the inode of a
+//!   generation that was replaced again (staging.rs). See docs/zero-copy.md.
+//! - A mapping is looked at only through a pin (pin.rs), which holds a shared `flock` on the inode. The
+//!   lock is given back when the pin is dropped; what stays mapped then is in `pins.rs`, which
+//!   hands no bytes out before it has the lock again.
 //! - Another program that writes into or truncates a store's files is outside of this guarantee,
 //!   as it is for every mapped file; the documentation says so.
 #![expect(
@@ -112,6 +113,17 @@ impl PrivateMapping {
         let mut map = MmapMut::map_anon(bytes.len())?;
         map.copy_from_slice(bytes);
         Ok(Self(Some(map)))
+    }
+
+    /// The same bytes, which nobody can write any more.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn into_read_only(self) -> io::Result<Mapping> {
+        Ok(Mapping(match self.0 {
+            None => Bytes::Empty,
+            Some(map) => Bytes::File(map.make_read_only()?),
+        }))
     }
 
     /// The address of the first byte; dangling but aligned when there is none.

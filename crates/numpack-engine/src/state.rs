@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use numpack_format::journal::{Frame, Record};
+use numpack_format::journal::{Frame, Record, Replace};
 use numpack_format::{ArrayMeta, ArrayName, SegmentManifest, Shape};
 
 use crate::deletions::{Deletions, Run};
+use crate::overlay::Overlay;
 
 /// Where the rows of an array lie.
 #[derive(Clone, Debug)]
@@ -31,6 +32,10 @@ pub(crate) struct ArrayState {
     /// Whether the bitmap file differs from `deletions`.
     pub(crate) bitmap_due: bool,
     pub(crate) modified_us: u64,
+    /// Rows that were replaced and that the file does not have yet.
+    pub(crate) overlay: Overlay,
+    /// LSN of the last REPLACE of this generation; 0 if there was none.
+    pub(crate) replaced_lsn: u64,
     /// LSN of the PUT that made this generation; 0 when it comes from the metadata.
     pub(crate) put_lsn: u64,
 }
@@ -57,7 +62,12 @@ impl ArrayState {
 
     /// A number that every commit to the array changes.
     pub(crate) fn version(&self) -> u64 {
-        let parts = [self.generation, self.physical_rows(), self.deleted()];
+        let parts = [
+            self.generation,
+            self.physical_rows(),
+            self.deleted(),
+            self.replaced_lsn,
+        ];
         let bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_le_bytes()).collect();
         xxhash_rust::xxh3::xxh3_64(&bytes)
     }
@@ -103,6 +113,8 @@ impl State {
                     bitmap_due: true,
                     deletions,
                     modified_us: put.modified_us,
+                    overlay: Overlay::default(),
+                    replaced_lsn: 0,
                     put_lsn: frame.lsn,
                 };
                 self.arrays.insert(put.name.clone(), Arc::new(array));
@@ -132,6 +144,21 @@ impl State {
                 }
                 array.modified_us = append.modified_us;
             }
+            Record::Replace(replace) => {
+                let array = self.edit(&replace.name, replace.generation)?;
+                check_replaced(array, replace)?;
+                let row_bytes = usize::try_from(array.meta.row_bytes()).unwrap_or(usize::MAX);
+                array
+                    .overlay
+                    .push(frame.lsn, &replace.runs, &replace.rows, row_bytes);
+                array.replaced_lsn = frame.lsn;
+                array.modified_us = replace.modified_us;
+            }
+            Record::Applied {
+                name,
+                generation,
+                upto,
+            } => self.edit(name, *generation)?.overlay.settle(*upto),
             Record::DeleteRows(delete) => {
                 let array = self.edit(&delete.name, delete.generation)?;
                 let rows = array.physical_rows();
@@ -181,6 +208,7 @@ impl State {
         let name = match &frame.record {
             Record::Put(put) => &put.name,
             Record::Append(append) => &append.name,
+            Record::Replace(replace) => &replace.name,
             Record::DeleteRows(delete) => &delete.name,
             // Its place among the others is worked out first. The array of the old name may by now be
             // one that takes that name further on, so what is renamed comes from `settled` as well.
@@ -210,6 +238,28 @@ impl State {
             ));
         }
         Ok(Arc::make_mut(array))
+    }
+}
+
+fn check_replaced(array: &ArrayState, replace: &Replace) -> Result<(), String> {
+    let bytes = replace.count().checked_mul(array.meta.row_bytes());
+    if bytes != Some(replace.rows.len() as u64) {
+        return Err(format!(
+            "{} bytes are not {} rows of \"{}\", which have {} bytes each",
+            replace.rows.len(),
+            replace.count(),
+            array.name,
+            array.meta.row_bytes()
+        ));
+    }
+    match replace.runs.last() {
+        Some(&(start, len)) if start + len > array.physical_rows() => Err(format!(
+            "row {} of \"{}\" is replaced, which has {} rows",
+            start + len - 1,
+            array.name,
+            array.physical_rows()
+        )),
+        _ => Ok(()),
     }
 }
 

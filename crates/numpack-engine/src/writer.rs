@@ -1,16 +1,16 @@
 //! Writing: one writer at a time over all processes, and the steps that every commit is made of.
 
+use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use numpack_format::journal::{Frame, Header, Hint, Record};
 use parking_lot::MutexGuard;
 
 use crate::error::{Error, Result};
-use crate::fs::{File, Lock, Open, Stat, write_all_at};
+use crate::fork::Private;
+use crate::fs::{File, Open, write_all_at};
 use crate::journal::Cursor;
 use crate::options::{Durability, Options};
 use crate::paths;
@@ -21,22 +21,31 @@ use crate::state::{ArrayState, State};
 /// clear again, and not so many that they are missed elsewhere.
 const SPARE: Range<u64> = 64 << 10..1 << 30;
 
+/// Bytes of journal that make the next commit a checkpoint first.
+pub(crate) const JOURNAL_LIMIT: u64 = 64 << 20;
+
 /// The writer's open files; one set a process and store.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    lock: Option<Arc<dyn File>>,
+    pub(crate) lock: Option<Private>,
     journal: Option<Arc<dyn File>>,
-    /// The file last appended to, by generation.
-    appending: Option<(u64, Arc<dyn File>)>,
+    /// The data file last written to, by generation.
+    data: Option<(u64, Private)>,
     /// Files of superseded generations, and the record that superseded each: they may go when that
     /// record is on disk.
     pub(crate) superseded: Vec<(u64, u64)>,
+    /// By generation, at how many touched pages to think of folding its rows again.
+    pub(crate) asked: HashMap<u64, u64>,
+    /// How long the journal may grow before the next checkpoint is tried, if an earlier one could not
+    /// fold arrays that were mapped.
+    pub(crate) checkpoint_at: u64,
 }
 
 /// The writer lock, held; the state is caught up with everything committed before.
 #[derive(Debug)]
 pub(crate) struct WriteGuard<'a> {
     pub(crate) shared: &'a Shared,
+    pub(crate) options: &'a Options,
     pub(crate) writer: MutexGuard<'a, Writer>,
     lock: Arc<dyn File>,
 }
@@ -51,138 +60,22 @@ impl Drop for WriteGuard<'_> {
     }
 }
 
-struct Wait<'a> {
-    options: &'a Options,
-    start: Instant,
-}
-
-impl Wait<'_> {
-    fn left(&self) -> Duration {
-        self.options
-            .lock_timeout
-            .saturating_sub(self.start.elapsed())
-    }
-
-    fn interrupted(&self) -> Result<()> {
-        match &self.options.interrupt {
-            Some(ask) if ask() => Err(Error::Interrupted),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Shared {
-    /// Waits for the writer lock.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] after the timeout, naming the holder; [`Error::Poisoned`] after a failed flush.
-    pub(crate) fn lock(&self, options: &Options) -> Result<WriteGuard<'_>> {
-        if self.poisoned.load(Ordering::Acquire) {
-            return Err(Error::Poisoned {
-                path: self.path.clone(),
-            });
-        }
-        let wait = Wait {
+impl<'a> WriteGuard<'a> {
+    /// The guard of a lock that has just been taken, caught up.
+    pub(crate) fn new(
+        shared: &'a Shared,
+        options: &'a Options,
+        writer: MutexGuard<'a, Writer>,
+        lock: Arc<dyn File>,
+    ) -> Result<Self> {
+        let guard = Self {
+            shared,
             options,
-            start: Instant::now(),
-        };
-        let mut writer = self.lock_process(&wait)?;
-        let lock = self.lock_file(&mut writer, &wait)?;
-        let guard = WriteGuard {
-            shared: self,
             writer,
             lock,
         };
         guard.catch_up()?;
         Ok(guard)
-    }
-
-    fn lock_process(&self, wait: &Wait<'_>) -> Result<MutexGuard<'_, Writer>> {
-        loop {
-            let step = wait.left().min(Duration::from_millis(50));
-            if let Some(writer) = self.writer.try_lock_for(step) {
-                return Ok(writer);
-            }
-            wait.interrupted()?;
-            if wait.left().is_zero() {
-                let holder = format!("another thread of this process ({})", std::process::id());
-                return Err(self.busy(holder, wait));
-            }
-        }
-    }
-
-    fn lock_file(&self, writer: &mut Writer, wait: &Wait<'_>) -> Result<Arc<dyn File>> {
-        let mut pause = Duration::from_micros(50);
-        loop {
-            let file = if let Some(file) = &writer.lock {
-                Arc::clone(file)
-            } else {
-                let file = self.open_lock()?;
-                writer.lock = Some(Arc::clone(&file));
-                file
-            };
-            let io = |source| Error::io("lock", self.path.join(paths::LOCK), source);
-            if file.try_lock(Lock::Exclusive).map_err(io)? {
-                if file.stat().map_err(io)?.links > 0 {
-                    return Ok(file);
-                }
-                // Someone removed the directory; lock the file that is there now.
-                *writer = Writer::default();
-                continue;
-            }
-            wait.interrupted()?;
-            if wait.left().is_zero() {
-                return Err(self.busy(holder_of(file.stat().ok()), wait));
-            }
-            std::thread::sleep(pause.min(wait.left()));
-            pause = (pause * 2).min(Duration::from_millis(5));
-        }
-    }
-
-    fn open_lock(&self) -> Result<Arc<dyn File>> {
-        let open = || {
-            self.dir.make_dir(paths::PRIVATE_DIR)?;
-            self.dir.open(paths::LOCK, Open::Create)
-        };
-        open().map_err(|source| match source.kind() {
-            // The directory itself is gone: nothing can be made below an unlinked one.
-            std::io::ErrorKind::NotFound => Error::NoStore {
-                path: self.path.clone(),
-            },
-            _ => Error::io("open", self.path.join(paths::LOCK), source),
-        })
-    }
-
-    fn busy(&self, holder: String, wait: &Wait<'_>) -> Error {
-        Error::Busy {
-            path: self.path.clone(),
-            holder,
-            waited: wait.start.elapsed(),
-        }
-    }
-}
-
-/// Who holds a lock on this file, as far as the kernel tells.
-fn holder_of(stat: Option<Stat>) -> String {
-    let unknown = || "another process".to_owned();
-    let (Some(stat), Ok(locks)) = (stat, std::fs::read_to_string("/proc/locks")) else {
-        return unknown();
-    };
-    let suffix = format!(":{}", stat.ino);
-    let pid = locks.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        // "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF"; a waiter has "->" in the second place.
-        match fields.as_slice() {
-            [_, "FLOCK", _, "WRITE", pid, inode, ..] if inode.ends_with(&suffix) => Some(*pid),
-            _ => None,
-        }
-    });
-    match pid {
-        Some(pid) => match std::fs::read_to_string(Path::new("/proc").join(pid).join("comm")) {
-            Ok(name) => format!("process {pid} ({})", name.trim()),
-            Err(_) => format!("process {pid}"),
-        },
-        None => unknown(),
     }
 }
 
@@ -224,10 +117,10 @@ impl WriteGuard<'_> {
 
     /// The data file of an array, for writing.
     pub(crate) fn data_file(&mut self, array: &ArrayState) -> Result<Arc<dyn File>> {
-        if let Some((generation, file)) = &self.writer.appending
+        if let Some((generation, data)) = &self.writer.data
             && *generation == array.generation
         {
-            return Ok(Arc::clone(file));
+            return Ok(Arc::clone(&data.file));
         }
         let own = array.name.data_file();
         let file = self
@@ -236,7 +129,7 @@ impl WriteGuard<'_> {
             .open(&paths::generation(array.generation), Open::Write)
             .or_else(|_| self.shared.dir.open(&own, Open::Write))
             .map_err(|source| self.io("open", &own, source))?;
-        self.writer.appending = Some((array.generation, Arc::clone(&file)));
+        self.writer.data = Some((array.generation, Private::new(Arc::clone(&file))));
         Ok(file)
     }
 
@@ -455,15 +348,16 @@ impl WriteGuard<'_> {
         }
     }
 
-    /// Whether the journal is in a state that a commit can follow on.
-    pub(crate) fn checkpoint_due(&self) -> bool {
-        const JOURNAL_LIMIT: u64 = 64 << 20;
+    /// Whether the journal is in a state that a commit cannot follow on.
+    pub(crate) fn must_checkpoint(&self) -> bool {
         let seen = self.shared.seen.lock();
-        seen.recovery_due
-            || !seen.trailer
-            || seen
-                .cursor
-                .as_ref()
-                .is_none_or(|cursor| cursor.tail > JOURNAL_LIMIT)
+        seen.recovery_due || !seen.trailer || seen.cursor.is_none()
+    }
+
+    /// Whether the journal is as long as it should get.
+    pub(crate) fn checkpoint_due(&self) -> bool {
+        let seen = self.shared.seen.lock();
+        let tail = seen.cursor.as_ref().map_or(0, |cursor| cursor.tail);
+        tail > JOURNAL_LIMIT.max(self.writer.checkpoint_at)
     }
 }
