@@ -11,8 +11,9 @@ use numpack_format::journal::Record;
 
 use crate::error::Result;
 use crate::fs::{File, Lock, read_exact_at, write_all_at};
+use crate::index::PAGE;
 use crate::options::Durability;
-use crate::overlay::{Index, Overlay};
+use crate::overlay::Overlay;
 use crate::rewrite::Patched;
 use crate::staging::Staged;
 use crate::state::{ArrayState, Location, State};
@@ -80,9 +81,7 @@ impl WriteGuard<'_> {
             return Ok(false);
         }
         let row_bytes = usize::try_from(array.meta.row_bytes()).unwrap_or(usize::MAX);
-        let folded = array
-            .overlay
-            .index(|index| write_pieces(&*file, index, row_bytes, array.meta.byte_len()))
+        let folded = write_pieces(&*file, &array.overlay, row_bytes, array.meta.byte_len())
             .map_err(|source| self.io("write", &own, source));
         let flushed = folded.and_then(|()| {
             if flush {
@@ -148,16 +147,16 @@ impl WriteGuard<'_> {
             return Ok(());
         };
         let touched = array.overlay.pages_at_most();
-        let pages = array.meta.byte_len() / 4096;
-        if touched.min(pages) < MANY_PAGES {
+        let pages = array.meta.byte_len() / PAGE;
+        if touched.min(pages) < MANY_PAGES && !array.overlay.is_crowded() {
             return Ok(());
         }
         let asked = self.writer.asked.get(&array.generation).copied();
         if touched < asked.unwrap_or(0) {
             return Ok(());
         }
-        let exact = array.overlay.index(Index::pages);
-        let more = if exact < MANY_PAGES {
+        let exact = array.overlay.pages();
+        let more = if exact < MANY_PAGES && !array.overlay.is_crowded() {
             MANY_PAGES - exact
         } else {
             if durability != Durability::None {
@@ -213,15 +212,16 @@ const DENSE: usize = 8;
 
 fn write_pieces(
     file: &dyn File,
-    index: &Index,
+    overlay: &Overlay,
     row_bytes: usize,
     file_len: u64,
 ) -> std::io::Result<()> {
     let width = row_bytes as u64;
     let mut block: Vec<(u64, &[u8])> = Vec::new();
     let mut buf = Vec::new();
-    for (row, bytes) in index.pieces(0..u64::MAX) {
-        let at = row * width;
+    let (patches, pieces) = overlay.flat();
+    for piece in &pieces {
+        let at = piece.start * width;
         if block
             .first()
             .is_some_and(|(first, _)| first / BLOCK != at / BLOCK)
@@ -229,7 +229,7 @@ fn write_pieces(
             write_block(file, &block, file_len, &mut buf)?;
             block.clear();
         }
-        block.push((at, bytes));
+        block.push((at, patches[piece.patch()].bytes(piece)));
     }
     write_block(file, &block, file_len, &mut buf)
 }

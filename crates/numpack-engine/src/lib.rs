@@ -35,6 +35,7 @@ mod error;
 mod fold;
 mod fork;
 pub mod fs;
+mod index;
 mod journal;
 mod load;
 mod lock;

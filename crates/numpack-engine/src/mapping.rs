@@ -68,6 +68,19 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// The same bytes to be written to by who alone has them.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn into_private(self) -> io::Result<PrivateMapping> {
+        Ok(PrivateMapping(match self.0 {
+            Bytes::Empty => None,
+            Bytes::File(map) => Some(map.make_mut()?),
+        }))
+    }
+}
+
 impl AsRef<[u8]> for Mapping {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {

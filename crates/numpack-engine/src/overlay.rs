@@ -2,23 +2,19 @@
 //!
 //! Each REPLACE record is one link of a chain, newest first. Adding one costs the same however many
 //! there are, and a snapshot that holds a link never sees what is added after it. Who wants to know
-//! what a row is now asks an index over the chain, made and brought up to date when it is asked.
+//! what a row is now asks an index over the chain (index.rs), brought up to date when it is asked. A chain
+//! that has become long is squashed into one link with each row once.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
-/// Pages of memory that a map is patched by.
-const PAGE: u64 = 4096;
+use crate::index::{Index, Patch, Piece, flatten, pages_of};
 
-/// The rows of one record.
-#[derive(Debug)]
-struct Patch {
-    runs: Arc<[(u64, u64)]>,
-    rows: Arc<[u8]>,
-}
+/// From so many stretches of rows on, each record's own, a chain is squashed, or, if that does not make
+/// it much shorter, is worth folding into its file: a view is patched stretch by stretch.
+const CROWDED: usize = 256 << 10;
 
 /// The pending rows of a generation. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -29,9 +25,12 @@ struct Link {
     patch: Arc<Patch>,
     before: Overlay,
     lsn: u64,
-    row_bytes: usize,
     /// Links up to this one.
     depth: usize,
+    /// Stretches of the links up to this one, those replaced since counted as well.
+    stretches: usize,
+    /// Stretches at which the chain is looked through for what was replaced since.
+    squash_at: usize,
     /// Pages that the links up to this one touch, those touched twice counted twice.
     pages: u64,
     /// Shared by all links of the chain; it may be ahead of this one.
@@ -65,6 +64,13 @@ impl Overlay {
         self.0.as_ref().map_or(0, |link| link.pages)
     }
 
+    /// Whether it has so many stretches of rows that views take long to be patched.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|link| link.stretches >= CROWDED)
+    }
+
     /// Adds the rows of record `lsn`: `runs` of physical rows, ascending and disjoint, and their bytes.
     pub(crate) fn push(
         &mut self,
@@ -76,28 +82,38 @@ impl Overlay {
         if runs.is_empty() || row_bytes == 0 {
             return;
         }
-        let width = row_bytes as u64;
-        let mut pages = self.pages_at_most();
-        let mut free_from = 0;
-        for &(start, len) in &**runs {
-            let first = (start * width / PAGE).max(free_from);
-            free_from = ((start + len) * width).div_ceil(PAGE);
-            pages += free_from - first.min(free_from);
+        let patch = Patch {
+            runs: Arc::clone(runs),
+            rows: Arc::clone(rows),
+            row_bytes,
+        };
+        self.link(lsn, patch);
+        if let Some(link) = &self.0
+            && link.stretches >= link.squash_at
+        {
+            *self = link.squashed();
         }
+    }
+
+    fn link(&mut self, lsn: u64, patch: Patch) {
         let before = self.clone();
-        let (depth, index) = match &before.0 {
-            Some(link) => (link.depth + 1, Arc::clone(&link.index)),
-            None => (1, Arc::default()),
+        let pages = before.pages_at_most() + patch.pages();
+        let (depth, stretches, squash_at, index) = match &before.0 {
+            Some(link) => (
+                link.depth + 1,
+                link.stretches,
+                link.squash_at,
+                Arc::clone(&link.index),
+            ),
+            None => (1, 0, CROWDED, Arc::default()),
         };
         *self = Self(Some(Arc::new(Link {
-            patch: Arc::new(Patch {
-                runs: Arc::clone(runs),
-                rows: Arc::clone(rows),
-            }),
+            stretches: stretches + patch.runs.len(),
+            patch: Arc::new(patch),
             before,
             lsn,
-            row_bytes,
             depth,
+            squash_at,
             pages,
             index,
             own: OnceLock::new(),
@@ -114,7 +130,8 @@ impl Overlay {
         }
         *self = Self::default();
         for link in newer.into_iter().rev() {
-            self.push(link.lsn, &link.patch.runs, &link.patch.rows, link.row_bytes);
+            let patch = &link.patch;
+            self.push(link.lsn, &patch.runs, &patch.rows, patch.row_bytes);
         }
     }
 
@@ -125,19 +142,19 @@ impl Overlay {
         };
         {
             let shared = link.index.read();
-            if shared.is_at(link) {
+            if shared.ends_at(link.depth, &link.patch) {
                 return ask(&shared);
             }
         }
         {
             let mut shared = link.index.write();
-            if shared.advance(link) {
+            if link.bring_up(&mut shared) {
                 return ask(&shared);
             }
         }
         let own = || {
             let mut own = Index::default();
-            own.advance(link);
+            link.bring_up(&mut own);
             own
         };
         ask(link.own.get_or_init(own))
@@ -145,145 +162,109 @@ impl Overlay {
 
     /// Writes the pending rows of physical `rows` into `out`, which holds these rows.
     pub(crate) fn patch(&self, rows: Range<u64>, out: &mut [u8]) {
-        let first = rows.start;
-        self.index(|index| {
-            for (start, bytes) in index.pieces(rows) {
-                let at = to_usize(start - first) * index.row_bytes;
-                out[at..at + bytes.len()].copy_from_slice(bytes);
-            }
-        });
+        if !self.is_empty() {
+            self.index(|index| index.patch(rows, out));
+        }
+    }
+
+    /// Writes the rows of all records after `lsn` into `out`, which holds the array.
+    pub(crate) fn patch_since(&self, lsn: u64, out: &mut [u8]) {
+        for patch in self.patches_since(lsn).into_iter().rev() {
+            patch.write_to(out);
+        }
+    }
+
+    /// The rows of all records after `lsn`, newest first.
+    fn patches_since(&self, lsn: u64) -> Vec<&Arc<Patch>> {
+        let mut patches = Vec::new();
+        let mut at = self.0.as_deref();
+        while let Some(link) = at.filter(|link| link.lsn > lsn) {
+            patches.push(&link.patch);
+            at = link.before.0.as_deref();
+        }
+        patches
     }
 
     /// Whether any of `rows` is pending.
     pub(crate) fn touches(&self, rows: Range<u64>) -> bool {
-        !self.is_empty() && self.index(|index| index.pieces(rows).next().is_some())
-    }
-}
-
-/// Which record has the newest bytes of which rows.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    patches: Vec<Arc<Patch>>,
-    /// By first row.
-    pieces: BTreeMap<u64, Piece>,
-    row_bytes: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    len: u64,
-    /// Which of the patches.
-    patch: usize,
-    /// Which of its rows is the first.
-    at: u64,
-}
-
-impl Index {
-    fn is_at(&self, link: &Link) -> bool {
-        self.patches.len() == link.depth && self.follows(link)
-    }
-
-    /// Whether `link` is the last one that is part of this.
-    fn follows(&self, link: &Link) -> bool {
-        let last = link.depth.checked_sub(1).and_then(|i| self.patches.get(i));
-        last.is_some_and(|patch| Arc::ptr_eq(patch, &link.patch))
-    }
-
-    /// Takes in all links up to `link`; false if this is ahead of it, or of another branch of the chain.
-    fn advance(&mut self, link: &Link) -> bool {
-        let mut missing = vec![];
-        let mut at = Some(link);
-        while let Some(link) = at.filter(|link| link.depth > self.patches.len()) {
-            missing.push(link);
-            at = link.before.0.as_deref();
-        }
-        let joins = match at {
-            Some(link) => link.depth == self.patches.len() && self.follows(link),
-            None => self.patches.is_empty(),
-        };
-        if !joins {
-            return false;
-        }
-        self.row_bytes = link.row_bytes;
-        for link in missing.into_iter().rev() {
-            let patch = self.patches.len();
-            self.patches.push(Arc::clone(&link.patch));
-            let mut at = 0;
-            for &(start, len) in &*link.patch.runs {
-                self.insert(start, Piece { len, patch, at });
-                at += len;
-            }
-        }
-        true
-    }
-
-    fn insert(&mut self, start: u64, piece: Piece) {
-        // The same rows again, which is the commonest case.
-        if let Some(old) = self.pieces.get_mut(&start)
-            && old.len == piece.len
-        {
-            *old = piece;
-            return;
-        }
-        let end = start + piece.len;
-        while let Some((&other, &old)) = self.pieces.range(..end).next_back() {
-            let old_end = other + old.len;
-            if old_end <= start {
-                break;
-            }
-            self.pieces.remove(&other);
-            if other < start {
-                let len = start - other;
-                self.pieces.insert(other, Piece { len, ..old });
-            }
-            if old_end > end {
-                let (len, at) = (old_end - end, old.at + (end - other));
-                self.pieces.insert(end, Piece { len, at, ..old });
-            }
-        }
-        self.pieces.insert(start, piece);
-    }
-
-    /// The pending rows among `rows`, ascending: first row and bytes of each stretch.
-    pub(crate) fn pieces(&self, rows: Range<u64>) -> impl Iterator<Item = (u64, &[u8])> {
-        let before = self.pieces.range(..rows.start).next_back();
-        let overlaps = before.filter(|(start, piece)| *start + piece.len > rows.start);
-        let first = overlaps.map_or(rows.start, |(start, _)| *start);
-        self.pieces
-            .range(first..rows.end.max(first))
-            .map(move |(&start, piece)| {
-                let from = start.max(rows.start);
-                let to = (start + piece.len).min(rows.end);
-                (from, self.bytes(piece, from - start, to - from))
-            })
-    }
-
-    /// The bytes of a row, if it is pending.
-    pub(crate) fn row(&self, row: u64) -> Option<&[u8]> {
-        let (&start, piece) = self.pieces.range(..=row).next_back()?;
-        (row < start + piece.len).then(|| self.bytes(piece, row - start, 1))
+        !self.is_empty() && self.index(|index| index.touches(rows))
     }
 
     /// The number of different pages that pending rows lie in.
     pub(crate) fn pages(&self) -> u64 {
-        let width = self.row_bytes as u64;
-        let (mut pages, mut free_from) = (0, 0);
-        for (&start, piece) in &self.pieces {
-            let first = (start * width / PAGE).max(free_from);
-            free_from = ((start + piece.len) * width).div_ceil(PAGE).max(free_from);
-            pages += free_from - first.min(free_from);
-        }
-        pages
+        let (patches, pieces) = self.flat();
+        let row_bytes = patches.first().map_or(0, |patch| patch.row_bytes);
+        pages_of(
+            pieces.iter().map(|piece| (piece.start, piece.len)),
+            row_bytes,
+        )
     }
 
-    fn bytes(&self, piece: &Piece, skip: u64, len: u64) -> &[u8] {
-        let from = to_usize(piece.at + skip) * self.row_bytes;
-        &self.patches[piece.patch].rows[from..from + to_usize(len) * self.row_bytes]
+    /// All records, oldest first, and which of them has the newest bytes of which rows.
+    pub(crate) fn flat(&self) -> (Vec<&Arc<Patch>>, Vec<Piece>) {
+        let mut patches = self.patches_since(0);
+        patches.reverse();
+        let mut pieces = Vec::with_capacity(self.0.as_ref().map_or(0, |link| link.stretches));
+        for (i, patch) in patches.iter().enumerate() {
+            pieces.extend(patch.pieces(i));
+        }
+        let pieces = flatten(pieces);
+        (patches, pieces)
     }
 }
 
-fn to_usize(n: u64) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
+impl Link {
+    /// Takes all links up to this one into `index`; false if it is ahead of this, or of another branch.
+    fn bring_up(&self, index: &mut Index) -> bool {
+        let mut missing = vec![];
+        let mut at = Some(self);
+        while let Some(link) = at.filter(|link| link.depth > index.depth()) {
+            missing.push(&link.patch);
+            at = link.before.0.as_deref();
+        }
+        let joins = match at {
+            Some(link) => index.ends_at(link.depth, &link.patch),
+            None => index.depth() == 0,
+        };
+        if joins {
+            index.add(missing.into_iter().rev());
+        }
+        joins
+    }
+
+    /// The same rows as one link, or, where few of them were replaced since, this chain with a later time
+    /// to look again.
+    fn squashed(&self) -> Overlay {
+        let whole = Overlay(Some(Arc::new(Self {
+            patch: Arc::clone(&self.patch),
+            before: self.before.clone(),
+            index: Arc::clone(&self.index),
+            own: OnceLock::new(),
+            squash_at: 2 * self.stretches,
+            ..*self
+        })));
+        let (patches, pieces) = whole.flat();
+        if pieces.len() > self.stretches / 2 {
+            return whole;
+        }
+        let row_bytes = self.patch.row_bytes;
+        let mut runs = Vec::with_capacity(pieces.len());
+        let mut rows = Vec::new();
+        for piece in &pieces {
+            runs.push((piece.start, piece.len));
+            rows.extend_from_slice(patches[piece.patch()].bytes(piece));
+        }
+        let mut squashed = Overlay::default();
+        squashed.link(
+            self.lsn,
+            Patch {
+                runs: runs.into(),
+                rows: rows.into(),
+                row_bytes,
+            },
+        );
+        squashed
+    }
 }
 
 #[cfg(test)]
@@ -293,6 +274,10 @@ mod tests {
     use super::*;
 
     const WIDTH: usize = 3;
+
+    fn to_usize(n: u64) -> usize {
+        usize::try_from(n).unwrap()
+    }
 
     fn push(overlay: &mut Overlay, lsn: u64, runs: &[(u64, u64)], value: u8) {
         let count: u64 = runs.iter().map(|run| run.1).sum();
@@ -305,6 +290,21 @@ mod tests {
     fn patched(overlay: &Overlay, rows: u64) -> Vec<u8> {
         let mut out = vec![0; to_usize(rows) * WIDTH];
         overlay.patch(0..rows, &mut out);
+        let mut again = vec![0; to_usize(rows) * WIDTH];
+        overlay.patch_since(0, &mut again);
+        assert_eq!(out, again);
+        again.fill(0);
+        let (patches, pieces) = overlay.flat();
+        assert!(
+            pieces
+                .windows(2)
+                .all(|pair| pair[0].start + pair[0].len <= pair[1].start)
+        );
+        for piece in &pieces {
+            let bytes = patches[piece.patch()].bytes(piece);
+            again[to_usize(piece.start) * WIDTH..][..bytes.len()].copy_from_slice(bytes);
+        }
+        assert_eq!(out, again);
         out
     }
 
@@ -344,6 +344,9 @@ mod tests {
         push(&mut overlay, 3, &[(0, 1)], 1);
         push(&mut overlay, 7, &[(1, 1)], 5);
         let mut all = overlay.clone();
+        let mut out = vec![0; 6];
+        overlay.patch_since(3, &mut out);
+        assert_eq!(out, [0, 0, 0, 5, 6, 7]);
         overlay.settle(3);
         assert_eq!(patched(&overlay, 2), [0, 0, 0, 5, 6, 7]);
         all.settle(7);
@@ -353,20 +356,38 @@ mod tests {
     #[test]
     fn pages_are_counted() {
         let mut overlay = Overlay::default();
-        let far = PAGE;
+        let far = 4096;
         push(&mut overlay, 1, &[(0, 2), (5, 1), (far, 1)], 1);
         push(&mut overlay, 2, &[(0, 2)], 1);
         assert_eq!(overlay.pages_at_most(), 3);
-        assert_eq!(overlay.index(Index::pages), 2);
+        assert_eq!(overlay.pages(), 2);
     }
 
     #[test]
-    fn a_long_chain_is_dropped_without_a_deep_stack() {
-        let mut overlay = Overlay::default();
-        for lsn in 1..200_000 {
-            push(&mut overlay, lsn, &[(lsn % 5, 1)], 1);
+    fn a_long_chain_of_few_rows_is_squashed_and_one_of_many_is_crowded() {
+        let mut few = Overlay::default();
+        let mut half = Overlay::default();
+        for lsn in 1..=CROWDED as u64 + 10 {
+            push(&mut few, lsn, &[(lsn % 5, 1)], lsn as u8);
+            if lsn == CROWDED as u64 / 2 {
+                half = few.clone();
+            }
         }
-        drop(overlay);
+        let stretches = few.0.as_ref().unwrap().stretches;
+        assert_eq!(stretches, 5 + 10);
+        assert!(!few.is_crowded() && !half.is_crowded());
+        let last = |n: u64| (n - 4..=n).find(|lsn| lsn % 5 == 0).unwrap() as u8;
+        assert_eq!(patched(&few, 5)[0], last(CROWDED as u64 + 10));
+        assert_eq!(patched(&half, 5)[0], last(CROWDED as u64 / 2));
+
+        let mut many = Overlay::default();
+        let runs: Vec<(u64, u64)> = (0..CROWDED as u64 / 2).map(|i| (2 * i, 1)).collect();
+        push(&mut many, 1, &runs, 1);
+        assert!(!many.is_crowded());
+        let odd: Vec<(u64, u64)> = runs.iter().map(|(i, _)| (i + 1, 1)).collect();
+        push(&mut many, 2, &odd, 1);
+        assert!(many.is_crowded());
+        assert_eq!(many.0.as_ref().unwrap().squash_at, 2 * CROWDED);
     }
 
     proptest! {
@@ -397,6 +418,8 @@ mod tests {
                 }
                 states.push((overlay.clone(), model.clone()));
             }
+            let squashed = overlay.0.as_ref().map(|link| link.squashed()).unwrap();
+            prop_assert_eq!(&patched(&squashed, rows as u64), &model);
             for (overlay, model) in states.iter().rev() {
                 prop_assert_eq!(&patched(overlay, rows as u64), model);
                 overlay.index(|index| {
@@ -407,6 +430,7 @@ mod tests {
                         } else {
                             assert_eq!(model[at..at + WIDTH], [0; WIDTH]);
                         }
+                        assert_eq!(index.touches(row..row + 1), index.row(row).is_some());
                     }
                 });
                 let part = 31..77;

@@ -97,11 +97,18 @@ impl Pin {
             && let Some((at, mapping)) = locked
                 .patched
                 .lock()
-                .take_if(|(at, mapping)| *at == lsn && mapping.as_ref().len() == len)
+                .take_if(|(at, mapping)| *at <= lsn && mapping.as_ref().len() == len)
         {
+            let mapping = if at == lsn {
+                mapping
+            } else {
+                let mut private = mapping.into_private()?;
+                overlay.patch_since(at, private.as_mut());
+                private.into_read_only()?
+            };
             return Ok(Self {
                 mapping: Some(mapping),
-                ground: Ground::Over(Arc::clone(base), at),
+                ground: Ground::Over(Arc::clone(base), lsn),
             });
         }
         let (mut private, ground) = match base.file().map(Arc::clone).or_else(again) {
