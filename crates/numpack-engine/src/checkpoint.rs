@@ -40,7 +40,8 @@ impl WriteGuard<'_> {
             if array.generation == 0 {
                 array.generation = random();
             }
-            self.write_bitmap(array, flush)?;
+            // A bitmap must have its name on disk before the metadata that counts its rows, too.
+            renamed |= self.write_bitmap(array, flush)?;
             renamed |= self.promote(array)?;
         }
         if renamed && flush {
@@ -61,13 +62,14 @@ impl WriteGuard<'_> {
             .map_err(|source| self.io("flush", sub, source))
     }
 
-    fn write_bitmap(&self, array: &mut ArrayState, flush: bool) -> Result<()> {
+    /// Writes the bitmap of an array if it changed, and tells whether it did.
+    fn write_bitmap(&self, array: &mut ArrayState, flush: bool) -> Result<bool> {
         if !std::mem::take(&mut array.bitmap_due) {
-            return Ok(());
+            return Ok(false);
         }
         let Some(deletions) = array.deletions.as_ref().filter(|d| d.deleted() > 0) else {
             array.deletions = None;
-            return Ok(());
+            return Ok(false);
         };
         let name = array.name.bitmap_file();
         self.replace_file(
@@ -75,7 +77,8 @@ impl WriteGuard<'_> {
             &name,
             &deletions.to_file().encode(),
             flush,
-        )
+        )?;
+        Ok(true)
     }
 
     /// Gives a generation the array's own name.
