@@ -29,7 +29,9 @@ impl WriteGuard<'_> {
 
     /// Writes a checkpoint.
     pub(crate) fn checkpoint(&mut self, durability: Durability) -> Result<()> {
-        let flush = durability != Durability::None;
+        // What a power cut left is told from what it took by hashes, and by names in `.npk`: a kill
+        // between renaming those and writing the header would have the next open look for them again.
+        let flush = durability != Durability::None || self.shared.seen.lock().recovery_due;
         if flush {
             self.sync()?;
         }
