@@ -304,7 +304,11 @@ impl WriteGuard<'_> {
             return Ok(());
         };
         if cursor.synced >= cursor.lsn {
-            return Ok(());
+            // The record that says so may be of a process that was killed before it flushed it.
+            return journal
+                .sync_data()
+                .map_err(|source| self.io("flush", paths::JOURNAL, source))
+                .inspect_err(|_| self.poison(&*journal, &seen));
         }
         let after = self.flush(&mut seen, &*journal, &cursor)?;
         self.hint(&mut seen, &*journal, &after)?;
