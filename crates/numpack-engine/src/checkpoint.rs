@@ -61,7 +61,7 @@ impl WriteGuard<'_> {
         self.shared
             .dir
             .sync(sub)
-            .map_err(|source| self.io("flush", sub, source))
+            .map_err(|source| self.flush_failed(sub, source))
     }
 
     /// Writes the bitmap of an array if it changed, and tells whether it did.
@@ -129,12 +129,14 @@ impl WriteGuard<'_> {
                 let cut = || {
                     let file = self.shared.dir.open(&name, Open::Write)?;
                     file.set_len(committed)?;
-                    if flush {
-                        file.sync_data()?;
-                    }
-                    file.stat()
+                    Ok((file.stat()?, file))
                 };
-                stat = cut().map_err(|source| self.io("truncate", &name, source))?;
+                let (cut, file) = cut().map_err(|source| self.io("truncate", &name, source))?;
+                if flush {
+                    file.sync_data()
+                        .map_err(|source| self.flush_failed(&name, source))?;
+                }
+                stat = cut;
             }
             stats.push(stat);
         }
@@ -227,9 +229,13 @@ impl WriteGuard<'_> {
         let write = || {
             let file = dir.open(next, Open::CreateNew)?;
             write_all_at(&*file, bytes, 0)?;
-            if flush { file.sync_data() } else { Ok(()) }
+            Ok(file)
         };
-        write().map_err(|source| self.io("write", next, source))?;
+        let file = write().map_err(|source| self.io("write", next, source))?;
+        if flush {
+            file.sync_data()
+                .map_err(|source| self.flush_failed(next, source))?;
+        }
         dir.rename(next, name)
             .map_err(|source| self.io("replace", name, source))
     }
@@ -334,11 +340,14 @@ impl WriteGuard<'_> {
         write_all_at(&*journal, &header.encode(), slot)
             .map_err(|source| self.io("write", paths::JOURNAL, source))?;
         if made && flush {
-            journal
-                .sync_data()
-                .map_err(|source| self.io("flush", paths::JOURNAL, source))?;
-            self.sync_dir(paths::PRIVATE_DIR)?;
-            self.sync_dir("")?;
+            let flushed = || {
+                journal.sync_data()?;
+                shared.dir.sync(paths::PRIVATE_DIR)?;
+                shared.dir.sync("")
+            };
+            flushed()
+                .map_err(|source| self.io("flush", paths::JOURNAL, source))
+                .inspect_err(|_| self.poison(&*journal, &seen))?;
         }
         let cursor = Cursor::start(&header);
         seen.header = Some(header);

@@ -378,6 +378,20 @@ impl WriteGuard<'_> {
         flushed.inspect_err(|_| self.poison(journal, seen))
     }
 
+    /// The error of a flush outside of [`Self::flush`], which poisons the store just as well: a second
+    /// flush of the same file would succeed although its pages are lost.
+    pub(crate) fn flush_failed(&self, name: &str, source: std::io::Error) -> Error {
+        let opened = match &self.writer.journal {
+            Some(journal) => Ok(Arc::clone(journal)),
+            None => self.shared.dir.open(paths::JOURNAL, Open::Write),
+        };
+        match opened {
+            Ok(journal) => self.poison(&*journal, &self.shared.seen.lock()),
+            Err(_) => self.shared.poisoned.store(true, Ordering::Release),
+        }
+        self.io("flush", name, source)
+    }
+
     /// Refuses all further writing through this process, and makes the next open verify as after a
     /// power cut: the page cache can no longer be trusted to hold what the disk will.
     pub(crate) fn poison(&self, journal: &dyn File, seen: &Seen) {
