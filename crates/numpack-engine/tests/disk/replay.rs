@@ -286,15 +286,17 @@ mod tests {
     use crate::disk::Disk;
     use numpack_engine::fs::{Dir as _, Open, write_all_at};
 
-    fn contents(image: &Image, name: &str) -> Option<Vec<u8>> {
+    fn contents(image: &Image, name: &str) -> Contents {
         match image.names.get(name)? {
             Node::File(ino) => Some(image.files[ino].to_vec()),
             Node::Dir => Some(Vec::new()),
         }
     }
 
+    type Contents = Option<Vec<u8>>;
+
     /// Every way in which the recorded changes can arrive, as contents of the file `a` and `b`.
-    fn ways(disk: &Disk) -> BTreeSet<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+    fn ways(disk: &Disk) -> BTreeSet<(Contents, Contents)> {
         let mut replay = Replay::default();
         for event in disk.take_log() {
             replay.step(&event);

@@ -71,7 +71,7 @@ pub fn run(wanted: usize) -> usize {
     let (operations, beginnings) = (operations(), beginnings());
     let count = operations.len() * beginnings.len() * LEVELS.len() * 2;
     // A small run looks at all of them, less thoroughly.
-    let ways = (wanted / 25_000).clamp(3, 256);
+    let ways = (wanted / 50_000).clamp(3, 256);
     on_two_threads(|number, explorer| {
         if number >= count {
             return false;
@@ -82,12 +82,16 @@ pub fn run(wanted: usize) -> usize {
         let operation = &operations[number / 18];
         let case = format!("{level}, view {view}, {beginning:?}, {operation:?}");
         let mut session = Session::new(&Image::default(), vec![State::default()], level, 1);
-        beginning.iter().for_each(|op| session.run(op, 0));
+        for op in beginning {
+            session.run(op, 0);
+        }
         if view {
             session.run(&Op::View(0), 0);
         }
         let from = session.disk.log_len();
-        operation.iter().for_each(|op| session.run(op, 0));
+        for op in operation {
+            session.run(op, 0);
+        }
         let session = session.finish();
         let depth = Depth { ways, second: 60 };
         explorer.explore(

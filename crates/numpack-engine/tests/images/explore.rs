@@ -91,7 +91,7 @@ impl Explorer {
                 if let Some(now) = now.filter(|_| chosen(depth.second, rng)) {
                     let mut next = replay.clone();
                     (next.returned, next.started) = (now, now);
-                    self.second(case, next, &image.clone(), session, now, depth, rng);
+                    self.second(case, next, &image.clone(), session, depth, rng);
                 }
             }
             for choice in replay.choices(event, depth.ways, rng) {
@@ -109,7 +109,7 @@ impl Explorer {
                 if let Some(now) = now.filter(|_| chosen(depth.second, rng)) {
                     let mut next = Replay::new(&image);
                     (next.returned, next.started, next.safe) = (now, now, now);
-                    self.second(case, next, &image, session, now, depth, rng);
+                    self.second(case, next, &image, session, depth, rng);
                 }
             }
         }
@@ -157,14 +157,13 @@ impl Explorer {
         replay: Replay,
         image: &Image,
         first: &Recorded,
-        now: usize,
         depth: Depth,
         rng: &mut Rng,
     ) {
-        let history = first.history[..=now].to_vec();
+        let history = first.history[..=replay.started].to_vec();
         let mut session = Session::new(image, history, first.level, 1);
         let mut ops = Vec::new();
-        for _ in 0..1 + rng.below(3) {
+        for _ in 0..=rng.below(3) {
             let op = match rng.below(9) {
                 0 => Op::Sync,
                 1 => Op::Checkpoint,

@@ -39,7 +39,7 @@ fn sequence(number: usize) -> Option<Vec<Op>> {
 
 /// Gives the number of images.
 pub fn run(wanted: usize) -> usize {
-    let ways = (wanted / 60_000).clamp(2, 64);
+    let ways = (wanted / 100_000).clamp(2, 64);
     on_two_threads(|number, explorer| {
         let Some(ops) = sequence(number / 2) else {
             return false;
