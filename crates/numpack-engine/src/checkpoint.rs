@@ -31,7 +31,9 @@ impl WriteGuard<'_> {
     /// Writes a checkpoint; false if arrays with rows in the journal are mapped by somebody and too large
     /// to be copied, so that the journal must stay. `force` copies them all the same.
     pub(crate) fn checkpoint(&mut self, durability: Durability, force: bool) -> Result<bool> {
-        let flush = durability != Durability::None;
+        // What a power cut left is told from what it took by hashes, and by names in `.npk`: a kill
+        // between renaming those and writing the header would have the next open look for them again.
+        let flush = durability != Durability::None || self.shared.seen.lock().recovery_due;
         if flush {
             self.sync()?;
         }
@@ -52,7 +54,8 @@ impl WriteGuard<'_> {
             if array.generation == 0 {
                 array.generation = random();
             }
-            self.write_bitmap(array, flush)?;
+            // A bitmap must have its name on disk before the metadata that counts its rows, too.
+            renamed |= self.write_bitmap(array, flush)?;
             renamed |= self.promote(array)?;
         }
         if renamed && flush {
@@ -76,16 +79,17 @@ impl WriteGuard<'_> {
         self.shared
             .dir
             .sync(sub)
-            .map_err(|source| self.io("flush", sub, source))
+            .map_err(|source| self.flush_failed(sub, source))
     }
 
-    fn write_bitmap(&self, array: &mut ArrayState, flush: bool) -> Result<()> {
+    /// Writes the bitmap of an array if it changed, and tells whether it did.
+    fn write_bitmap(&self, array: &mut ArrayState, flush: bool) -> Result<bool> {
         if !std::mem::take(&mut array.bitmap_due) {
-            return Ok(());
+            return Ok(false);
         }
         let Some(deletions) = array.deletions.as_ref().filter(|d| d.deleted() > 0) else {
             array.deletions = None;
-            return Ok(());
+            return Ok(false);
         };
         let name = array.name.bitmap_file();
         self.replace_file(
@@ -93,7 +97,8 @@ impl WriteGuard<'_> {
             &name,
             &deletions.to_file().encode(),
             flush,
-        )
+        )?;
+        Ok(true)
     }
 
     /// Gives a generation the array's own name.
@@ -142,12 +147,14 @@ impl WriteGuard<'_> {
                 let cut = || {
                     let file = self.shared.dir.open(&name, Open::Write)?;
                     file.set_len(committed)?;
-                    if flush {
-                        file.sync_data()?;
-                    }
-                    file.stat()
+                    Ok((file.stat()?, file))
                 };
-                stat = cut().map_err(|source| self.io("truncate", &name, source))?;
+                let (cut, file) = cut().map_err(|source| self.io("truncate", &name, source))?;
+                if flush {
+                    file.sync_data()
+                        .map_err(|source| self.flush_failed(&name, source))?;
+                }
+                stat = cut;
             }
             stats.push(stat);
         }
@@ -241,9 +248,13 @@ impl WriteGuard<'_> {
         let write = || {
             let file = dir.open(next, Open::CreateNew)?;
             write_all_at(&*file, bytes, 0)?;
-            if flush { file.sync_data() } else { Ok(()) }
+            Ok(file)
         };
-        write().map_err(|source| self.io("write", next, source))?;
+        let file = write().map_err(|source| self.io("write", next, source))?;
+        if flush {
+            file.sync_data()
+                .map_err(|source| self.flush_failed(next, source))?;
+        }
         dir.rename(next, name)
             .map_err(|source| self.io("replace", name, source))
     }
@@ -348,11 +359,14 @@ impl WriteGuard<'_> {
         write_all_at(&*journal, &header.encode(), slot)
             .map_err(|source| self.io("write", paths::JOURNAL, source))?;
         if made && flush {
-            journal
-                .sync_data()
-                .map_err(|source| self.io("flush", paths::JOURNAL, source))?;
-            self.sync_dir(paths::PRIVATE_DIR)?;
-            self.sync_dir("")?;
+            let flushed = || {
+                journal.sync_data()?;
+                shared.dir.sync(paths::PRIVATE_DIR)?;
+                shared.dir.sync("")
+            };
+            flushed()
+                .map_err(|source| self.io("flush", paths::JOURNAL, source))
+                .inspect_err(|_| self.poison(&*journal, &seen))?;
         }
         let cursor = Cursor::start(&header);
         seen.header = Some(header);

@@ -85,7 +85,8 @@ impl WriteGuard<'_> {
             .map_err(|source| self.io("write", &own, source));
         let flushed = folded.and_then(|()| {
             if flush {
-                self.flush_data(&*file, &own)
+                file.sync_data()
+                    .map_err(|source| self.flush_failed(&own, source))
             } else {
                 Ok(())
             }
@@ -96,17 +97,6 @@ impl WriteGuard<'_> {
         Ok(true)
     }
 
-    /// Flushes a data file. When that fails, what the disk holds is unknown, and the kernel will not say
-    /// so again.
-    fn flush_data(&mut self, file: &dyn File, own: &str) -> Result<()> {
-        let Err(source) = file.sync_data() else {
-            return Ok(());
-        };
-        let journal = self.journal()?;
-        self.poison(&*journal, &self.shared.seen.lock());
-        Err(self.io("flush", own, source))
-    }
-
     /// Makes a copy of a mapped array with its rows in their places, which the checkpoint gives the
     /// array's own name.
     fn copy(&mut self, array: &mut ArrayState, flush: bool) -> Result<()> {
@@ -115,7 +105,9 @@ impl WriteGuard<'_> {
         let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
         staged.fill(array.name.as_str(), &mut rows, array.meta.byte_len())?;
         if flush {
-            staged.sync()?;
+            staged
+                .sync()
+                .map_err(|source| self.flush_failed(&array.name.data_file(), source))?;
         }
         staged.release()?;
         self.writer.superseded.push((array.generation, 0));
@@ -133,8 +125,9 @@ impl WriteGuard<'_> {
             if let Some(array) = state.get(name.as_str())
                 && array.generation == generation
             {
-                let file = self.data_file(array)?;
-                self.flush_data(&*file, &name.data_file())?;
+                self.data_file(array)?
+                    .sync_data()
+                    .map_err(|source| self.flush_failed(&name.data_file(), source))?;
             }
         }
         Ok(())

@@ -187,7 +187,64 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         Some(trailer) => trailer.checkpoint_lsn,
         None => header.base_lsn,
     };
-    replay(&mut loaded, dir, path, &header)
+    let miscounted = miscounted(&loaded.state, &metadata);
+    let loaded = replay(&mut loaded, dir, path, &header)?;
+    if let Some(loaded) = &loaded {
+        refuse_miscounted(path, &miscounted, &loaded.touched)?;
+        refuse_lost(dir, path, &loaded.state, &metadata)?;
+    }
+    Ok(loaded)
+}
+
+/// The arrays whose bitmaps have not as many deleted rows as the metadata says.
+fn miscounted(state: &State, metadata: &Metadata) -> Vec<ArrayName> {
+    let entries = metadata.trailer.iter().flat_map(|trailer| &trailer.entries);
+    let arrays = state.arrays.values().zip(entries);
+    arrays
+        .filter(|(array, known)| array.deleted() != known.deleted)
+        .map(|(array, _)| array.name.clone())
+        .collect()
+}
+
+/// Bitmaps have no checksum, but a count in the metadata. An interrupted checkpoint may have written
+/// a bitmap already, but only of an array that a record of this epoch names.
+fn refuse_miscounted(path: &Path, arrays: &[ArrayName], touched: &Touched) -> Result<()> {
+    match arrays.iter().find(|name| !touched.names.contains(*name)) {
+        Some(name) => Err(corrupt(
+            path,
+            format!(
+                "{} has another number of deleted rows than metadata.npkm says",
+                name.bitmap_file()
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A generation without a file of its own has become its array's. If that is still the file that the
+/// metadata speaks of, the rows are lost: a journal that was cut off or damaged names generations
+/// that were superseded since and removed. No other rows may stand in for them.
+fn refuse_lost(dir: &dyn Dir, path: &Path, state: &State, metadata: &Metadata) -> Result<()> {
+    let Some(trailer) = &metadata.trailer else {
+        return Ok(());
+    };
+    for array in state.arrays.values() {
+        let file = paths::generation(array.generation);
+        if !matches!(array.location, Location::Generation) || dir.stat(&file).is_ok() {
+            continue;
+        }
+        let mut entries = metadata.arrays.iter().zip(&trailer.entries);
+        let superseded = entries.any(|(entry, known)| {
+            entry.name == array.name
+                && known.generation != array.generation
+                && (dir.stat(&array.name.data_file())).is_ok_and(|stat| stat.ino == known.data_ino)
+        });
+        if superseded {
+            let missing = io::ErrorKind::NotFound.into();
+            return Err(Error::io("open", path.join(file), missing));
+        }
+    }
+    Ok(())
 }
 
 /// Applies the journal; `None` when it was begun anew meanwhile.

@@ -402,7 +402,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             .open(path, Open::Write)
             .map_err(|source| self.guard.io("open", path, source))?;
         file.sync_data()
-            .map_err(|source| self.guard.io("flush", path, source))?;
+            .map_err(|source| self.guard.flush_failed(path, source))?;
         let staged = match Staged::link(self.guard.shared, path) {
             Ok(staged) => staged,
             // A file system without links: the rows are copied.
@@ -411,7 +411,10 @@ impl<'g, 'a> Plan<'g, 'a> {
                 let pins = self.guard.shared.pin(&array, Patience::of(self.options))?;
                 let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
                 staged.fill(from.as_str(), &mut rows, array.meta.byte_len())?;
-                staged.sync()?;
+                staged.sync().map_err(|source| {
+                    let path = paths::generation(staged.generation);
+                    self.guard.flush_failed(&path, source)
+                })?;
                 staged
             }
             Err(source) => return Err(self.guard.io("link", path, source)),

@@ -63,14 +63,15 @@ pub(crate) fn longest_prefix(
             Record::Drop { name } => {
                 valid.remove(name);
             }
-            // The bytes were flushed before the record was written; only the name may be missing.
+            // The bytes were flushed before the record was written; only the name may be missing, and
+            // then the array that had the name before may have left its file.
             Record::Rename {
                 from,
                 to,
                 generation,
             } => {
                 let before = valid.remove(from).unwrap_or(true);
-                let there = on_disk || open(dir, to, *generation).is_some();
+                let there = on_disk || dir.stat(&paths::generation(*generation)).is_ok();
                 valid.insert(to.clone(), before && there);
                 if let Some(n) = row_bytes.remove(from) {
                     row_bytes.insert(to.clone(), n);
@@ -98,8 +99,11 @@ fn put_verifies(dir: &dyn Dir, put: &Put) -> bool {
     };
     match put.content {
         Content::Hashed(hash) => hash_of(&*file, 0, len) == Some(hash),
-        // A hole that was cut short reads as zeros again once the file has its length.
-        Content::Zeros => file.stat().is_ok_and(|stat| stat.len >= len),
+        // A hole that was cut short reads as zeros again once the file has its length. The array's
+        // own name does not do: without a hash, nothing tells whose rows are there.
+        Content::Zeros => dir
+            .stat(&paths::generation(put.generation))
+            .is_ok_and(|stat| stat.len >= len),
     }
 }
 

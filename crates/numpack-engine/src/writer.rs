@@ -197,7 +197,11 @@ impl WriteGuard<'_> {
             return Ok(());
         };
         if cursor.synced >= cursor.lsn {
-            return Ok(());
+            // The record that says so may be of a process that was killed before it flushed it.
+            return journal
+                .sync_data()
+                .map_err(|source| self.io("flush", paths::JOURNAL, source))
+                .inspect_err(|_| self.poison(&*journal, &seen));
         }
         let after = self.flush(&mut seen, &*journal, &cursor)?;
         self.hint(&mut seen, &*journal, &after)?;
@@ -265,6 +269,20 @@ impl WriteGuard<'_> {
             Ok(after)
         })();
         flushed.inspect_err(|_| self.poison(journal, seen))
+    }
+
+    /// The error of a flush outside of [`Self::flush`], which poisons the store just as well: a second
+    /// flush of the same file would succeed although its pages are lost.
+    pub(crate) fn flush_failed(&self, name: &str, source: std::io::Error) -> Error {
+        let opened = match &self.writer.journal {
+            Some(journal) => Ok(Arc::clone(journal)),
+            None => self.shared.dir.open(paths::JOURNAL, Open::Write),
+        };
+        match opened {
+            Ok(journal) => self.poison(&*journal, &self.shared.seen.lock()),
+            Err(_) => self.shared.poisoned.store(true, Ordering::Release),
+        }
+        self.io("flush", name, source)
     }
 
     /// Refuses all further writing through this process, and makes the next open verify as after a

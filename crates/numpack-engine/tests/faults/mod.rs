@@ -1,0 +1,196 @@
+//! Every call to the file system that an operation makes fails once, in every way in which it can: the
+//! operation has happened or it has not, for this process and for the next.
+
+mod faulty;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use numpack_engine::{Durability, Error, Mode, Options, Result, Store};
+
+use crate::disk::{Disk, Image};
+use crate::kit::PATH;
+use crate::workload::{Op, Session, State, open, perform, plan};
+use faulty::{Call, Fault, FaultyFs, Plan};
+
+const SEED: u64 = 4242;
+
+fn operations() -> Vec<Op> {
+    vec![
+        Op::Save(3, 2),
+        Op::Over(0, 2),
+        Op::Create(3, 2),
+        Op::Append(0, 2),
+        Op::Replace(0, vec![0, 2]),
+        Op::Delete(0, vec![1]),
+        Op::Clear(0),
+        Op::Drop(0),
+        Op::Rename(0),
+        Op::Copy(0),
+        Op::Compact(1),
+        Op::Update(0),
+        Op::Together(0),
+        Op::Sync,
+        Op::Checkpoint,
+        Op::Reopen,
+    ]
+}
+
+/// How the store lies before the operation: at rest, with records in the journal, and with synced ones.
+fn beginnings() -> Vec<(Image, State)> {
+    let saved = [Op::Save(0, 3), Op::Save(1, 4), Op::Delete(1, vec![2])];
+    let more: [&[Op]; 3] = [
+        &[Op::Checkpoint],
+        &[Op::Append(0, 1)],
+        &[Op::Sync, Op::Over(0, 3), Op::Sync],
+    ];
+    more.iter()
+        .map(|more| {
+            let first = vec![State::default()];
+            let mut session = Session::new(&Image::default(), first, Durability::Commit, 1);
+            saved.iter().chain(*more).for_each(|op| session.run(op, 0));
+            let image = session.disk.image();
+            let recorded = session.finish();
+            (image, recorded.history[recorded.history.len() - 1].clone())
+        })
+        .collect()
+}
+
+fn attempt(op: &Op, store: &Store, before: &State) -> Result<()> {
+    match op {
+        Op::Sync => store.sync(),
+        Op::Checkpoint => store.checkpoint(),
+        Op::Reopen => store.close(),
+        _ => perform(op, store, before, SEED),
+    }
+}
+
+/// What one operation went through.
+#[derive(Debug, Default)]
+struct Count {
+    faults: usize,
+    refused: usize,
+    poisoned: usize,
+}
+
+/// One fault in one operation. Gives `false` when the operation is over before the fault comes.
+fn one(
+    image: &Image,
+    before: &State,
+    op: &Op,
+    level: Durability,
+    fault: Plan,
+    count: &mut Count,
+) -> bool {
+    let after = plan(op, before, SEED).unwrap_or_else(|| before.clone());
+    let disk = Disk::new(image);
+    let fs = FaultyFs::new(Arc::new(disk.process()));
+    let options = Options::default().with_durability(level);
+    let store = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options).unwrap();
+    fs.arm(fault);
+    let result = attempt(op, &store, before);
+    let hit = fs.disarm();
+    if hit.is_empty() {
+        result.unwrap();
+        return false;
+    }
+    count.faults += 1;
+    let possible: &[&State] = match &result {
+        Ok(()) => &[&after],
+        Err(_) => &[before, &after],
+    };
+    if fault.fault.is_invisible() {
+        result.as_ref().unwrap();
+    }
+    count.refused += usize::from(result.is_err());
+    let is_possible = |state: &State| possible.contains(&state);
+    if *op != Op::Reopen {
+        let here = State::of(&store).unwrap();
+        assert!(is_possible(&here), "in this process: {here:?}");
+    }
+    let next = State::of(&open(&disk.process(), Mode::Read, level).unwrap()).unwrap();
+    assert!(
+        is_possible(&next),
+        "in another process: {next:?} after {result:?}"
+    );
+    if *op != Op::Reopen {
+        let write = perform(&Op::Save(2, 1), &store, &next, SEED);
+        if hit.contains(&Call::Sync) {
+            assert!(result.is_err(), "a flush failed and nobody was told");
+            assert!(
+                matches!(write, Err(Error::Poisoned { .. })),
+                "a flush failed, then {write:?}"
+            );
+        }
+        count.poisoned += usize::from(write.is_err());
+        match write {
+            Ok(()) | Err(Error::Poisoned { .. }) => {}
+            Err(error) => panic!("the fault is over, and yet: {error}"),
+        }
+    }
+    let expected = State::of(&open(&disk.process(), Mode::Read, level).unwrap()).unwrap();
+    // The handle gives up or goes through with it; the next process has the same store either way.
+    let _closed = store.close();
+    drop(store);
+    let store = open(&disk.process(), Mode::Append, level).unwrap();
+    assert_eq!(State::of(&store).unwrap(), expected, "after closing");
+    perform(&Op::Save(1, 2), &store, &expected, SEED).unwrap();
+    let last = plan(&Op::Save(1, 2), &expected, SEED).unwrap();
+    assert_eq!(State::of(&store).unwrap(), last);
+    store.close().unwrap();
+    let again = open(&disk.process(), Mode::Read, level).unwrap();
+    assert_eq!(State::of(&again).unwrap(), last);
+    true
+}
+
+/// Says what the test was at when it panics.
+struct Story<'a>(&'a Op, usize, Durability, Plan);
+
+impl Drop for Story<'_> {
+    #[allow(
+        clippy::print_stderr,
+        reason = "the panic's message does not know where it is"
+    )]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self(op, beginning, level, plan) = self;
+            eprintln!("in {op:?} at {level} on store {beginning}: {plan:?}");
+        }
+    }
+}
+
+#[test]
+fn every_call_fails_once_and_nothing_is_between() {
+    let mut count = Count::default();
+    for (fault, lasting) in [
+        (Fault::Eio, false),
+        (Fault::Eio, true),
+        (Fault::Enospc, false),
+        (Fault::Enospc, true),
+        (Fault::Emfile, false),
+        (Fault::Emfile, true),
+        (Fault::Eintr, false),
+        (Fault::Short, false),
+        (Fault::Short, true),
+    ] {
+        for (beginning, (image, before)) in beginnings().iter().enumerate() {
+            for op in operations() {
+                for level in [Durability::Commit, Durability::Full] {
+                    for after in 0.. {
+                        let plan = Plan {
+                            fault,
+                            after,
+                            lasting,
+                        };
+                        let _story = Story(&op, beginning, level, plan);
+                        if !one(image, before, &op, level, plan, &mut count) {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(count.faults > 3000, "{count:?}");
+    assert!(count.refused > 1000 && count.poisoned > 100, "{count:?}");
+}

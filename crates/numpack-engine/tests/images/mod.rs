@@ -1,0 +1,55 @@
+//! Crashes at every moment of many workloads: each leaves a state that the store was in, and not one
+//! older than was promised. docs/durability.md has the promises.
+
+mod directed;
+mod explore;
+mod random;
+mod sequences;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use explore::Explorer;
+
+/// What an ordinary run looks at, and one with `NUMPACK_DEEP`.
+const IMAGES: [usize; 2] = [300_000, 5_000_000];
+
+fn wanted() -> usize {
+    match std::env::var("NUMPACK_IMAGES") {
+        Ok(count) => count.parse().unwrap(),
+        Err(_) => IMAGES[usize::from(std::env::var("NUMPACK_DEEP").is_ok())],
+    }
+}
+
+/// Runs `case` for the numbers from 0 on, on two threads, until it answers `false`; gives the number of
+/// images.
+fn on_two_threads(case: impl Fn(usize, &mut Explorer) -> bool + Sync) -> usize {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut explorer = Explorer::default();
+        while case(next.fetch_add(1, Ordering::Relaxed), &mut explorer) {}
+        explorer.images
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        let mine = work();
+        mine + other.join().unwrap()
+    })
+}
+
+#[test]
+#[allow(clippy::print_stderr, reason = "the count is part of the result")]
+fn a_crash_leaves_a_state_that_was() {
+    let wanted = wanted();
+    let start = Instant::now();
+    let directed = directed::run(wanted);
+    let sequences = sequences::run(wanted);
+    let random = random::run((wanted.saturating_sub(directed + sequences)).max(wanted / 4));
+    let total = directed + sequences + random;
+    let seconds = start.elapsed().as_secs().max(1) as usize;
+    let rate = total / seconds;
+    eprintln!(
+        "{total} crash images ({directed} directed, {sequences} of sequences, {random} random), {rate} a second"
+    );
+    assert!(total >= wanted, "{total} images of {wanted}");
+}

@@ -1,0 +1,151 @@
+//! Processes at work on a recorded disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use numpack_engine::fs::Fs;
+use numpack_engine::{ArraySnapshot, Durability, Mode, Options, Result, Store};
+
+use super::{Op, State, perform, plan};
+use crate::disk::{Disk, Event, Image, Mark};
+use crate::kit::PATH;
+
+/// Opens the store on `disk`.
+pub fn open(disk: &Disk, mode: Mode, durability: Durability) -> Result<Store> {
+    let options = Options::default()
+        .with_mode(mode)
+        .with_durability(durability);
+    Store::open_on(
+        Arc::new(disk.clone()) as Arc<dyn Fs>,
+        Path::new(PATH),
+        &options,
+    )
+}
+
+/// Processes that run operations, one after the other.
+pub struct Session {
+    pub disk: Disk,
+    level: Durability,
+    /// One a process.
+    stores: Vec<(Disk, Option<Store>)>,
+    /// Every state the store went through.
+    history: Vec<State>,
+    views: Vec<(ArraySnapshot, Vec<u8>)>,
+    turn: u64,
+}
+
+/// What a session leaves for those who look at its crashes.
+pub struct Recorded {
+    pub history: Vec<State>,
+    pub log: Vec<Event>,
+    pub level: Durability,
+}
+
+impl Session {
+    /// Goes on from `image`, whose state is the last of `history`.
+    pub fn new(image: &Image, history: Vec<State>, level: Durability, processes: usize) -> Self {
+        let disk = Disk::new(image);
+        disk.record();
+        let turn = 1000 * history.len() as u64;
+        let stores = (0..processes).map(|_| (disk.process(), None)).collect();
+        Self {
+            disk,
+            level,
+            stores,
+            history,
+            views: Vec::new(),
+            turn,
+        }
+    }
+
+    fn store(&mut self, process: usize) -> Store {
+        let level = self.level;
+        let (disk, store) = &mut self.stores[process];
+        store
+            .get_or_insert_with(|| open(disk, Mode::Append, level).unwrap())
+            .clone()
+    }
+
+    fn last(&self) -> usize {
+        self.history.len() - 1
+    }
+
+    /// Runs `op` in one of the processes; gives whether it did anything.
+    pub fn run(&mut self, op: &Op, process: usize) {
+        self.turn += 1;
+        let (seed, last) = (self.turn, self.last());
+        match op {
+            Op::Sync => self.store(process).sync().unwrap(),
+            Op::Checkpoint => self.store(process).checkpoint().unwrap(),
+            Op::Reopen => {
+                let store = self.store(process);
+                store.close().unwrap();
+                self.stores[process].1 = None;
+            }
+            Op::View(at) => {
+                if let Some(array) = self.history[last].at(*at).cloned() {
+                    let view = self.store(process).array(&array.name).unwrap();
+                    self.views.push((view, array.rows));
+                }
+            }
+            _ => {
+                let store = self.store(process);
+                if let Some(after) = plan(op, &self.history[last], seed) {
+                    self.history.push(after);
+                    self.disk.mark(Mark::Started(last + 1));
+                    perform(op, &store, &self.history[last], seed)
+                        .unwrap_or_else(|error| panic!("{op:?}: {error}"));
+                    self.disk.mark(Mark::Returned(last + 1));
+                    if self.level == Durability::Full {
+                        self.disk.mark(Mark::Safe(last + 1));
+                    }
+                }
+            }
+        }
+        if op.is_safe() && self.level != Durability::None {
+            self.disk.mark(Mark::Safe(last));
+        }
+        self.check(op);
+    }
+
+    /// What a new process sees, and what views show.
+    fn check(&mut self, op: &Op) {
+        let reader = open(&self.disk.process(), Mode::Read, self.level).unwrap();
+        assert_eq!(
+            State::of(&reader).unwrap(),
+            self.history[self.last()],
+            "{op:?}"
+        );
+        drop(reader);
+        for (view, shown) in &self.views {
+            let mut now = vec![0; view.byte_len()];
+            view.read_all(&mut now).unwrap();
+            assert!(now == *shown, "{op:?} changed a view of {}", view.name());
+        }
+        assert_eq!(self.disk.breaches(), Vec::<String>::new(), "{op:?}");
+        // Reading leaves maps behind for the next reader, so it is not done where nobody looks.
+        for store in self.stores.iter().filter_map(|(_, store)| store.as_ref()) {
+            if !self.views.is_empty() {
+                assert_eq!(
+                    State::of(store).unwrap(),
+                    self.history[self.last()],
+                    "{op:?}"
+                );
+            }
+        }
+    }
+
+    /// How many states the store went through.
+    pub fn states(&self) -> usize {
+        self.history.len()
+    }
+
+    /// Ends the record. The handles go on with a disk that nobody looks at.
+    pub fn finish(self) -> Recorded {
+        Recorded {
+            log: self.disk.take_log(),
+            history: self.history,
+            level: self.level,
+        }
+    }
+}
