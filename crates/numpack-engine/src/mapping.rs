@@ -30,6 +30,7 @@ pub struct Mapping(Bytes);
 enum Bytes {
     Empty,
     File(Mmap),
+    Copy(Mmap),
 }
 
 impl Mapping {
@@ -64,7 +65,12 @@ impl Mapping {
         }
         let mut map = MmapMut::map_anon(bytes.len())?;
         map.copy_from_slice(bytes);
-        Ok(Self(Bytes::File(map.make_read_only()?)))
+        Ok(Self(Bytes::Copy(map.make_read_only()?)))
+    }
+
+    /// Whether pages that were not written through this map show what is written to the file later.
+    pub fn follows_file(&self) -> bool {
+        !matches!(self.0, Bytes::Copy(_))
     }
 }
 
@@ -76,7 +82,7 @@ impl Mapping {
     pub fn into_private(self) -> io::Result<PrivateMapping> {
         Ok(PrivateMapping(match self.0 {
             Bytes::Empty => None,
-            Bytes::File(map) => Some(map.make_mut()?),
+            Bytes::File(map) | Bytes::Copy(map) => Some(map.make_mut()?),
         }))
     }
 }
@@ -85,7 +91,7 @@ impl AsRef<[u8]> for Mapping {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {
             Bytes::Empty => &[],
-            Bytes::File(map) => map,
+            Bytes::File(map) | Bytes::Copy(map) => map,
         }
     }
 }

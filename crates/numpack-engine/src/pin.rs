@@ -69,6 +69,10 @@ impl Pin {
         }
     }
 
+    fn follows_file(&self) -> bool {
+        self.mapping.as_ref().is_some_and(Mapping::follows_file)
+    }
+
     /// The inode that is pinned.
     pub(crate) fn ino(&self) -> Option<u64> {
         match &self.ground {
@@ -131,10 +135,12 @@ impl Drop for Pin {
         let Some(mapping) = self.mapping.take() else {
             return;
         };
+        // A copy would not show what is folded into the file while nobody holds it locked.
+        let lasts = mapping.follows_file();
         match &mut self.ground {
             // The next one who asks for the same rows need not patch again.
             Ground::Over(base, lsn) => {
-                if let Ground::Locked(locked) = &base.ground {
+                if let (Ground::Locked(locked), true) = (&base.ground, base.follows_file()) {
                     let _older = locked.patched.lock().replace((*lsn, mapping));
                 }
             }
@@ -144,7 +150,7 @@ impl Drop for Pin {
                 };
                 home.gave_up_file();
                 // A child may hold a view that rests on the same lock: then it goes when both are done.
-                if locked.forks == crate::fork::count() && file.unlock().is_ok() {
+                if lasts && locked.forks == crate::fork::count() && file.unlock().is_ok() {
                     home.rest(Idle {
                         key: locked.key.clone(),
                         mapping,

@@ -196,7 +196,9 @@ impl WriteGuard<'_> {
         let Some(cursor) = seen.cursor.clone() else {
             return Ok(());
         };
-        if cursor.synced >= cursor.lsn {
+        // What a power cut took back is still in the file, behind the cursor. A record there ends the
+        // chain, lest a second crash in the middle of a checkpoint finds the old one and takes it for valid.
+        if cursor.synced >= cursor.lsn && !seen.recovery_due {
             // The record that says so may be of a process that was killed before it flushed it.
             return journal
                 .sync_data()
@@ -369,7 +371,13 @@ impl WriteGuard<'_> {
     /// Whether the journal is in a state that a commit cannot follow on.
     pub(crate) fn must_checkpoint(&self) -> bool {
         let seen = self.shared.seen.lock();
-        seen.recovery_due || !seen.trailer || seen.cursor.is_none()
+        // A checkpoint that ended after its metadata and before its header: the metadata may name a
+        // generation that no record does, and until the next flush may still be taken back.
+        let unfinished = seen
+            .header
+            .as_ref()
+            .is_some_and(|header| seen.checkpoint_lsn > header.meta_lsn);
+        seen.recovery_due || !seen.trailer || seen.cursor.is_none() || unfinished
     }
 
     /// Whether the journal is as long as it should get.

@@ -113,7 +113,8 @@ fn a_flipped_byte_is_never_wrong_rows() {
                 sum.older += one.older;
             }
         }
-        assert!(sum.refused > 0, "{name}: {sum:?}");
+        // A record that does not fit ends the journal; nothing in it makes a store unreadable.
+        assert!(sum.refused > 0 || name == ".npk/journal", "{name}: {sum:?}");
         if name == "metadata.npkm" {
             assert_eq!(sum.refused, 2 * len, "{name} has a checksum over all of it");
         }

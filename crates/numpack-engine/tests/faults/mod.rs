@@ -133,7 +133,7 @@ fn one(
     let _closed = store.close();
     drop(store);
     let store = open(&disk.process(), Mode::Append, level).unwrap();
-    assert_eq!(State::of(&store).unwrap(), expected, "after closing");
+    assert_eq!(State::of(&store).unwrap(), expected, "after closing; {result:?} {hit:?}");
     perform(&Op::Save(1, 2), &store, &expected, SEED).unwrap();
     let last = plan(&Op::Save(1, 2), &expected, SEED).unwrap();
     assert_eq!(State::of(&store).unwrap(), last);
