@@ -9,7 +9,7 @@ use std::sync::Arc;
 use numpack_engine::{Durability, Error, Mode, Options, Result, Store};
 
 use crate::disk::{Disk, Image};
-use crate::kit::PATH;
+use crate::kit::{OnPanic, PATH};
 use crate::workload::{Op, Session, State, open, perform, plan};
 use faulty::{Call, Fault, FaultyFs, Plan};
 
@@ -143,22 +143,6 @@ fn one(
     true
 }
 
-/// Says what the test was at when it panics.
-struct Story<'a>(&'a Op, usize, Durability, Plan);
-
-impl Drop for Story<'_> {
-    #[allow(
-        clippy::print_stderr,
-        reason = "the panic's message does not know where it is"
-    )]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let Self(op, beginning, level, plan) = self;
-            eprintln!("in {op:?} at {level} on store {beginning}: {plan:?}");
-        }
-    }
-}
-
 #[test]
 fn every_call_fails_once_and_nothing_is_between() {
     let mut count = Count::default();
@@ -182,7 +166,8 @@ fn every_call_fails_once_and_nothing_is_between() {
                             after,
                             lasting,
                         };
-                        let _story = Story(&op, beginning, level, plan);
+                        let _story =
+                            OnPanic(|| format!("{op:?} at {level} on store {beginning}: {plan:?}"));
                         if !one(image, before, &op, level, plan, &mut count) {
                             break;
                         }

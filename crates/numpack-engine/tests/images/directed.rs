@@ -6,6 +6,7 @@ use numpack_engine::Durability;
 use super::explore::Depth;
 use super::on_two_threads;
 use crate::disk::{Image, Replay, Rng};
+use crate::kit::OnPanic;
 use crate::workload::{Op, Session, State};
 
 pub const LEVELS: [Durability; 3] = [Durability::Commit, Durability::Full, Durability::None];
@@ -81,6 +82,7 @@ pub fn run(wanted: usize) -> usize {
         let beginning = &beginnings[number / 6 % 3];
         let operation = &operations[number / 18];
         let case = format!("{level}, view {view}, {beginning:?}, {operation:?}");
+        let story = OnPanic(|| case.clone());
         let mut session = Session::new(&Image::default(), vec![State::default()], level, 1);
         for op in beginning {
             session.run(op, 0);
@@ -93,6 +95,7 @@ pub fn run(wanted: usize) -> usize {
             session.run(op, 0);
         }
         let session = session.finish();
+        drop(story);
         let depth = Depth { ways, second: 60 };
         explorer.explore(
             &case,

@@ -7,6 +7,7 @@ use numpack_engine::Durability;
 use super::explore::Depth;
 use super::on_two_threads;
 use crate::disk::{Image, Replay, Rng};
+use crate::kit::OnPanic;
 use crate::workload::{KINDS, Op, Session, State};
 
 fn operation(rng: &mut Rng) -> Op {
@@ -51,15 +52,18 @@ pub fn run(wanted: usize) -> usize {
             Durability::None,
         ]);
         let processes = 1 + rng.below(2);
-        let mut session = Session::new(&Image::default(), vec![State::default()], level, processes);
-        let mut ops = Vec::new();
-        for _ in 0..10 {
-            let (op, process) = (operation(&mut rng), rng.below(processes));
-            ops.push((process, op.clone()));
-            session.run(&op, process);
+        let ops: Vec<(usize, Op)> = (0..10)
+            .map(|_| (rng.below(processes), operation(&mut rng)))
+            .collect();
+        let case = format!("random workload {number}, {level}: {ops:?}");
+        let story = OnPanic(|| case.clone());
+        let first = vec![State::default()];
+        let mut session = Session::new(&Image::default(), first, level, processes);
+        for (process, op) in &ops {
+            session.run(op, *process);
         }
         let session = session.finish();
-        let case = format!("random workload {number}, {level}: {ops:?}");
+        drop(story);
         let depth = Depth {
             ways: 6,
             second: 80,
