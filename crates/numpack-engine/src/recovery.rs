@@ -99,12 +99,23 @@ fn put_verifies(dir: &dyn Dir, put: &Put) -> bool {
     };
     match put.content {
         Content::Hashed(hash) => hash_of(&*file, 0, len) == Some(hash),
-        // A hole that was cut short reads as zeros again once the file has its length. The array's
-        // own name does not do: without a hash, nothing tells whose rows are there.
+        // The array's own name does not do: without a hash, nothing tells whose rows are there.
         Content::Zeros => dir
-            .stat(&paths::generation(put.generation))
-            .is_ok_and(|stat| stat.len >= len),
+            .open(&paths::generation(put.generation), Open::Read)
+            .is_ok_and(|file| ends_in_zeros(&*file, len).unwrap_or(false)),
     }
+}
+
+/// Whether `file` has `len` bytes, of which the last are zeros. A hole that was cut short reads as
+/// zeros once the file has its length; but rows appended to it share its last block, and where their
+/// write was lost, anything may lie in all of that block.
+fn ends_in_zeros(file: &dyn File, len: u64) -> std::io::Result<bool> {
+    /// The largest block of a file system or page of a cache.
+    const BLOCK: u64 = 64 << 10;
+    let start = len.saturating_sub(1) / BLOCK * BLOCK;
+    let mut last = vec![0; usize::try_from(len - start).unwrap_or(0)];
+    let there = read_up_to(file, &mut last, start)?;
+    Ok(there == last.len() && last.iter().all(|&byte| byte == 0))
 }
 
 fn append_verifies(dir: &dyn Dir, append: &Append, row_bytes: u64) -> bool {
