@@ -26,15 +26,31 @@ fn wanted() -> usize {
 fn on_two_threads(case: impl Fn(usize, &mut Explorer) -> bool + Sync) -> usize {
     let next = AtomicUsize::new(0);
     let work = || {
+        // When one thread fails there is nothing left to do for the other.
+        let _end = AtPanic(|| next.store(usize::MAX / 2, Ordering::Relaxed));
         let mut explorer = Explorer::default();
-        while case(next.fetch_add(1, Ordering::Relaxed), &mut explorer) {}
-        explorer.images
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= usize::MAX / 2 || !case(number, &mut explorer) {
+                return explorer.images;
+            }
+        }
     };
     std::thread::scope(|scope| {
         let other = scope.spawn(work);
         let mine = work();
         mine + other.join().unwrap()
     })
+}
+
+struct AtPanic<F: Fn()>(F);
+
+impl<F: Fn()> Drop for AtPanic<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.0)();
+        }
+    }
 }
 
 #[test]
