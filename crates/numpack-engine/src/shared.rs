@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use numpack_format::ArrayName;
 use numpack_format::journal::Header;
 use parking_lot::{Mutex, RwLock};
 
@@ -306,14 +307,11 @@ impl Shared {
 
     /// Opens a data file for reading, and tells whether by the array's own name.
     fn reopen(&self, array: &ArrayState, file: &str) -> std::io::Result<(Arc<dyn File>, bool)> {
-        if matches!(array.location, Location::Generation)
-            && let Ok(opened) = self
-                .dir
-                .open(&paths::generation(array.generation), Open::Read)
-        {
-            return Ok((opened, false));
+        if matches!(array.location, Location::Generation) {
+            open_generation(&*self.dir, &array.name, array.generation, Open::Read)
+        } else {
+            Ok((self.dir.open(file, Open::Read)?, true))
         }
-        Ok((self.dir.open(file, Open::Read)?, true))
     }
 
     fn open_data(&self, array: &ArrayState, file: &str) -> Result<(Arc<dyn File>, bool)> {
@@ -345,6 +343,23 @@ impl Shared {
                 waited: options.lock_timeout,
             },
         }
+    }
+}
+
+/// Opens the file of a generation, and tells whether by its array's own name: that is what it has
+/// when it has none of its own. Any other error must not lead there, to rows of another generation.
+pub(crate) fn open_generation(
+    dir: &dyn Dir,
+    name: &ArrayName,
+    generation: u64,
+    how: Open,
+) -> std::io::Result<(Arc<dyn File>, bool)> {
+    match dir.open(&paths::generation(generation), how) {
+        Ok(file) => Ok((file, false)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok((dir.open(&name.data_file(), how)?, true))
+        }
+        Err(error) => Err(error),
     }
 }
 

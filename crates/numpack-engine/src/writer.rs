@@ -14,7 +14,7 @@ use crate::fs::{File, Lock, Open, Stat, write_all_at};
 use crate::journal::Cursor;
 use crate::options::{Durability, Options};
 use crate::paths;
-use crate::shared::{Seen, Shared};
+use crate::shared::{Seen, Shared, open_generation};
 use crate::state::{ArrayState, State};
 
 /// Sizes of files that are worth keeping for the next save: pages that the kernel need not find and
@@ -229,13 +229,9 @@ impl WriteGuard<'_> {
         {
             return Ok(Arc::clone(file));
         }
-        let own = array.name.data_file();
-        let file = self
-            .shared
-            .dir
-            .open(&paths::generation(array.generation), Open::Write)
-            .or_else(|_| self.shared.dir.open(&own, Open::Write))
-            .map_err(|source| self.io("open", &own, source))?;
+        let dir = &*self.shared.dir;
+        let (file, _) = open_generation(dir, &array.name, array.generation, Open::Write)
+            .map_err(|source| self.io("open", &array.name.data_file(), source))?;
         self.writer.appending = Some((array.generation, Arc::clone(&file)));
         Ok(file)
     }
@@ -338,17 +334,14 @@ impl WriteGuard<'_> {
             }
             for (name, generation) in seen.touched.unsynced.keys().filter(|_| !many) {
                 let path = paths::generation(*generation);
-                let file = match shared.dir.open(&path, Open::Write) {
-                    Ok(file) => {
-                        generations = true;
+                let file = match open_generation(&*shared.dir, name, *generation, Open::Write) {
+                    Ok((file, by_own_name)) => {
+                        generations |= !by_own_name;
                         file
                     }
-                    Err(_) => match shared.dir.open(&name.data_file(), Open::Write) {
-                        Ok(file) => file,
-                        // Superseded and gone: nobody needs these bytes.
-                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                        Err(source) => return Err(self.io("open", &name.data_file(), source)),
-                    },
+                    // Superseded and gone: nobody needs these bytes.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(source) => return Err(self.io("open", &path, source)),
                 };
                 file.sync_data()
                     .map_err(|source| self.io("flush", &path, source))?;
