@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use numpack_engine::{Durability, Error, Mode, Options, Result, Store};
 
-use crate::disk::{Disk, Image};
+use crate::disk::{Disk, Image, Replay};
+use crate::images::reboot;
 use crate::kit::{OnPanic, PATH};
 use crate::workload::{Op, Session, State, open, perform, plan};
 use faulty::{Call, Fault, FaultyFs, Plan};
@@ -36,11 +37,13 @@ fn operations() -> Vec<Op> {
     ]
 }
 
-/// How the store lies before the operation: at rest, with records in the journal, and with synced ones.
+/// How the store lies before the operation: at rest, in new generations beside files at rest, with
+/// records in the journal, and with synced ones.
 fn beginnings() -> Vec<(Image, State)> {
     let saved = [Op::Save(0, 3), Op::Save(1, 4), Op::Delete(1, vec![2])];
-    let more: [&[Op]; 3] = [
+    let more: [&[Op]; 4] = [
         &[Op::Checkpoint],
+        &[Op::Checkpoint, Op::Over(0, 3), Op::Replace(1, vec![0])],
         &[Op::Append(0, 1)],
         &[Op::Sync, Op::Over(0, 3), Op::Sync],
     ];
@@ -84,6 +87,7 @@ fn one(
 ) -> bool {
     let after = plan(op, before, SEED).unwrap_or_else(|| before.clone());
     let disk = Disk::new(image);
+    disk.record();
     let fs = FaultyFs::new(Arc::new(disk.process()));
     let options = Options::default().with_durability(level);
     let store = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options).unwrap();
@@ -140,7 +144,99 @@ fn one(
     store.close().unwrap();
     let again = open(&disk.process(), Mode::Read, level).unwrap();
     assert_eq!(State::of(&again).unwrap(), last);
+    assert_eq!(
+        after_a_power_cut(image, &disk),
+        last,
+        "closed, then a power cut"
+    );
     true
+}
+
+/// What is there if nothing arrived that was not flushed.
+fn after_a_power_cut(image: &Image, disk: &Disk) -> State {
+    let mut replay = Replay::new(image);
+    for event in &disk.take_log() {
+        replay.step(event);
+    }
+    let mut left = replay.cut(&[], 0xa5);
+    reboot(&mut left);
+    State::of(&open(&Disk::new(&left), Mode::Read, Durability::Commit).unwrap()).unwrap()
+}
+
+/// Opening fails at one call; gives whether it came to that. The directory is empty, the store was
+/// killed, or the machine was restarted.
+fn opening(image: &Image, before: &State, mode: Mode, plan: Plan, count: &mut Count) -> bool {
+    let disk = Disk::new(image);
+    let fs = FaultyFs::new(Arc::new(disk.process()));
+    let options = Options::default().with_mode(mode);
+    fs.arm(plan);
+    let opened = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options);
+    let shown = opened.and_then(|store| State::of(&store));
+    let hit = fs.disarm();
+    if hit.is_empty() {
+        assert_eq!(shown.unwrap(), *before);
+        return false;
+    }
+    count.faults += 1;
+    if plan.fault.is_invisible() {
+        assert_eq!(shown.as_ref().unwrap(), before);
+    }
+    match shown {
+        Ok(state) => assert_eq!(state, *before),
+        Err(_) => count.refused += 1,
+    }
+    let store = open(&disk.process(), Mode::Append, Durability::Commit).unwrap();
+    assert_eq!(State::of(&store).unwrap(), *before, "opened again");
+    perform(&Op::Save(1, 2), &store, before, SEED).unwrap();
+    let last = crate::workload::plan(&Op::Save(1, 2), before, SEED).unwrap();
+    store.close().unwrap();
+    let again = open(&disk.process(), Mode::Read, Durability::Commit).unwrap();
+    assert_eq!(State::of(&again).unwrap(), last);
+    true
+}
+
+#[test]
+fn opening_fails_at_every_call_and_leaves_the_store_as_it_was() {
+    let mut stores = beginnings();
+    let (mut rebooted, state) = stores[2].clone();
+    reboot(&mut rebooted);
+    stores.push((rebooted, state));
+    let mut modes: Vec<_> = stores
+        .iter()
+        .flat_map(|s| [(s, Mode::Read), (s, Mode::Append)])
+        .collect();
+    let nothing = (Image::default(), State::default());
+    modes.push((&nothing, Mode::Append));
+    modes.push((&nothing, Mode::Exclusive));
+    let mut count = Count::default();
+    for ((image, before), mode) in modes {
+        for fault in [
+            Fault::Eio,
+            Fault::Enospc,
+            Fault::Emfile,
+            Fault::Eintr,
+            Fault::Short,
+        ] {
+            for lasting in [false, true] {
+                // A signal that comes at every call would never let any of them through.
+                if lasting && fault == Fault::Eintr {
+                    continue;
+                }
+                for after in 0.. {
+                    let plan = Plan {
+                        fault,
+                        after,
+                        lasting,
+                    };
+                    let _story = OnPanic(|| format!("opening {before:?} with {mode}: {plan:?}"));
+                    if !opening(image, before, mode, plan, &mut count) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    assert!(count.faults > 500 && count.refused > 300, "{count:?}");
 }
 
 #[test]

@@ -231,7 +231,7 @@ fn go_on(disk: &Disk, state: &State, level: Durability, rng: &mut Rng) {
 }
 
 /// Makes the journal look as if the machine had been restarted since it was begun.
-fn reboot(image: &mut Image) {
+pub fn reboot(image: &mut Image) {
     const ANOTHER_BOOT: u64 = 0x0b00_7ed0;
     let Some(Node::File(journal)) = image.names.get(".npk/journal") else {
         return;

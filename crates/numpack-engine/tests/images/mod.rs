@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use explore::Explorer;
+pub use explore::reboot;
 
 /// What an ordinary run looks at, and one with `NUMPACK_DEEP`.
 const IMAGES: [usize; 2] = [300_000, 5_000_000];
