@@ -163,6 +163,75 @@ fn after_a_power_cut(image: &Image, disk: &Disk) -> State {
     State::of(&open(&Disk::new(&left), Mode::Read, Durability::Commit).unwrap()).unwrap()
 }
 
+/// A process dies at one call, while another has the store open and a view of it. Gives `false` when the
+/// operation is over before.
+fn dying(image: &Image, before: &State, op: &Op, level: Durability, after: usize) -> bool {
+    let then = plan(op, before, SEED).unwrap_or_else(|| before.clone());
+    let disk = Disk::new(image);
+    let other = open(&disk.process(), Mode::Append, level).unwrap();
+    let first = before.at(0).unwrap();
+    let view = other.array(&first.name).unwrap();
+    let fs = FaultyFs::new(Arc::new(disk.process()));
+    let options = Options::default().with_durability(level);
+    let store = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options).unwrap();
+    // Whatever it tries from the call on has no effect, also while its handle is dropped.
+    fs.arm(Plan {
+        fault: Fault::Eio,
+        after,
+        lasting: true,
+    });
+    let _unknown = attempt(op, &store, before);
+    drop(store);
+    let died = !fs.disarm().is_empty();
+    let seen = State::of(&other).unwrap();
+    // A commit that died before it told anybody is adopted by the next one to lock the store.
+    other.sync().unwrap();
+    let now = State::of(&other).unwrap();
+    let possible = [before, &then];
+    assert!(
+        possible.contains(&&seen) && possible.contains(&&now),
+        "{seen:?}, {now:?}"
+    );
+    assert!(seen == now || seen == *before, "{seen:?} is gone");
+    let next = Op::Append(0, 1);
+    perform(&next, &other, &now, SEED).unwrap();
+    let last = plan(&next, &now, SEED).unwrap();
+    assert_eq!(State::of(&other).unwrap(), last);
+    other.close().unwrap();
+    let mut shown = vec![0; view.byte_len()];
+    view.read_all(&mut shown).unwrap();
+    assert!(shown == first.rows, "the view changed");
+    assert_eq!(disk.breaches(), Vec::<String>::new());
+    let again = open(&disk.process(), Mode::Read, level).unwrap();
+    assert_eq!(
+        State::of(&again).unwrap(),
+        last,
+        "closed by the other process"
+    );
+    died
+}
+
+#[test]
+fn a_process_dies_at_every_call_and_another_goes_on() {
+    let mut deaths = 0;
+    for (beginning, (image, before)) in beginnings().iter().enumerate() {
+        for op in operations() {
+            for level in [Durability::Commit, Durability::Full] {
+                for after in 0.. {
+                    let _story = OnPanic(|| {
+                        format!("{op:?} at {level} on store {beginning}, dead at call {after}")
+                    });
+                    if !dying(image, before, &op, level, after) {
+                        break;
+                    }
+                    deaths += 1;
+                }
+            }
+        }
+    }
+    assert!(deaths > 1000, "{deaths}");
+}
+
 /// Opening fails at one call; gives whether it came to that. The directory is empty, the store was
 /// killed, or the machine was restarted.
 fn opening(image: &Image, before: &State, mode: Mode, plan: Plan, count: &mut Count) -> bool {
