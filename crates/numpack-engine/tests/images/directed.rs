@@ -4,7 +4,7 @@
 use numpack_engine::Durability;
 
 use super::explore::Depth;
-use super::on_two_threads;
+use super::{Count, on_two_threads};
 use crate::disk::{Image, Replay, Rng};
 use crate::kit::OnPanic;
 use crate::workload::{Op, Session, State};
@@ -68,7 +68,7 @@ fn beginnings() -> [Vec<Op>; 3] {
 }
 
 /// Gives the number of images.
-pub fn run(wanted: usize) -> usize {
+pub fn run(wanted: usize) -> Count {
     let (operations, beginnings) = (operations(), beginnings());
     let count = operations.len() * beginnings.len() * LEVELS.len() * 2;
     // A small run looks at all of them, less thoroughly.

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use numpack_engine::{Durability, Error, Mode, Result};
 use numpack_format::journal::{Header, SLOT_LEN, SLOT_OFFSETS};
 
+use super::Count;
 use crate::disk::{Disk, Event, Image, Moment, Node, Replay, Rng};
 use crate::kit::OnPanic;
 use crate::workload::{Op, Recorded, Session, State, open, perform, plan};
@@ -22,7 +23,7 @@ pub struct Depth {
 /// Counts images, and names the one at hand if something goes wrong.
 #[derive(Debug, Default)]
 pub struct Explorer {
-    pub images: usize,
+    pub count: Count,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +125,7 @@ impl Explorer {
         crash: Crash,
         rng: &mut Rng,
     ) -> Option<usize> {
-        self.images += 1;
+        self.count.images += 1;
         let disk = Disk::new(image);
         let torn = crash == Crash::Cut && session.level == Durability::None;
         let mode = *rng.pick(&[Mode::Read, Mode::Append]);
@@ -174,7 +175,9 @@ impl Explorer {
             ways: depth.ways.min(8),
             second: 0,
         };
+        let before = self.count.images;
         self.explore(&case, replay, &session, 0, depth, rng);
+        self.count.second += self.count.images - before;
     }
 }
 

@@ -22,9 +22,17 @@ fn wanted() -> usize {
     }
 }
 
+/// How many crashes were looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    pub images: usize,
+    /// Those among them of a store that had crashed before.
+    pub second: usize,
+}
+
 /// Runs `case` for the numbers from 0 on, on two threads, until it answers `false`; gives the number of
 /// images.
-fn on_two_threads(case: impl Fn(usize, &mut Explorer) -> bool + Sync) -> usize {
+fn on_two_threads(case: impl Fn(usize, &mut Explorer) -> bool + Sync) -> Count {
     let next = AtomicUsize::new(0);
     let work = || {
         // When one thread fails there is nothing left to do for the other.
@@ -33,14 +41,18 @@ fn on_two_threads(case: impl Fn(usize, &mut Explorer) -> bool + Sync) -> usize {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= usize::MAX / 2 || !case(number, &mut explorer) {
-                return explorer.images;
+                return explorer.count;
             }
         }
     };
     std::thread::scope(|scope| {
         let other = scope.spawn(work);
         let mine = work();
-        mine + other.join().unwrap()
+        let other = other.join().unwrap();
+        Count {
+            images: mine.images + other.images,
+            second: mine.second + other.second,
+        }
     })
 }
 
@@ -61,12 +73,19 @@ fn a_crash_leaves_a_state_that_was() {
     let start = Instant::now();
     let directed = directed::run(wanted);
     let sequences = sequences::run(wanted);
-    let random = random::run((wanted.saturating_sub(directed + sequences)).max(wanted / 4));
-    let total = directed + sequences + random;
+    let others = directed.images + sequences.images;
+    let random = random::run((wanted.saturating_sub(others)).max(wanted / 4));
+    let total = others + random.images;
+    let second = directed.second + sequences.second + random.second;
     let seconds = start.elapsed().as_secs().max(1) as usize;
-    let rate = total / seconds;
     eprintln!(
-        "{total} crash images ({directed} directed, {sequences} of sequences, {random} random), {rate} a second"
+        "{total} crash images, {} a second: {} directed, {} of sequences, {} random; {second} of them \
+         of a second crash",
+        total / seconds,
+        directed.images,
+        sequences.images,
+        random.images,
     );
+    assert!(second > wanted / 20, "{second} second crashes");
     assert!(total >= wanted, "{total} images of {wanted}");
 }

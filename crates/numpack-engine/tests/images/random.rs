@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use numpack_engine::Durability;
 
 use super::explore::Depth;
-use super::on_two_threads;
+use super::{Count, on_two_threads};
 use crate::disk::{Image, Replay, Rng};
 use crate::kit::OnPanic;
 use crate::workload::{KINDS, Op, Session, State};
@@ -35,13 +35,13 @@ fn operation(rng: &mut Rng) -> Op {
 }
 
 /// Gives the number of images, at least `wanted`.
-pub fn run(wanted: usize) -> usize {
+pub fn run(wanted: usize) -> Count {
     let seen = AtomicUsize::new(0);
     on_two_threads(|number, explorer| {
         if seen.load(Ordering::Relaxed) >= wanted {
             return false;
         }
-        let before = explorer.images;
+        let before = explorer.count.images;
         let mut rng = Rng::new(number as u64);
         let level = *rng.pick(&[
             Durability::Commit,
@@ -69,7 +69,7 @@ pub fn run(wanted: usize) -> usize {
             second: 80,
         };
         explorer.explore(&case, Replay::default(), &session, 0, depth, &mut rng);
-        seen.fetch_add(explorer.images - before, Ordering::Relaxed);
+        seen.fetch_add(explorer.count.images - before, Ordering::Relaxed);
         true
     })
 }

@@ -5,7 +5,7 @@
 use numpack_engine::Durability;
 
 use super::explore::Depth;
-use super::on_two_threads;
+use super::{Count, on_two_threads};
 use crate::disk::{Image, Replay, Rng};
 use crate::kit::OnPanic;
 use crate::workload::{Op, Session, State};
@@ -39,7 +39,7 @@ fn sequence(number: usize) -> Option<Vec<Op>> {
 }
 
 /// Gives the number of images.
-pub fn run(wanted: usize) -> usize {
+pub fn run(wanted: usize) -> Count {
     let ways = (wanted / 100_000).clamp(2, 64);
     on_two_threads(|number, explorer| {
         let Some(ops) = sequence(number / 2) else {
