@@ -43,6 +43,9 @@ fn operations() -> Vec<Vec<Op>> {
         vec![Op::Rename(0), Op::Save(0, 2), Op::Reopen],
         vec![Op::Delete(0, vec![0]), Op::Over(0, 2), Op::Reopen],
         vec![Op::Drop(0), Op::Save(0, 3), Op::Checkpoint],
+        // What is on disk when it returns stands on what was not.
+        vec![Op::Save(3, 2), Op::AppendFull(0, 1)],
+        vec![Op::Over(0, 2), Op::Delete(0, vec![0]), Op::AppendFull(0, 2)],
         // Names that another array had before: its file must not be taken for the new one's.
         vec![Op::Rename(0), Op::Rename(0)],
         vec![Op::Drop(0), Op::Create(0, 3), Op::Sync],

@@ -95,7 +95,7 @@ impl Session {
                     perform(op, &store, &self.history[last], seed)
                         .unwrap_or_else(|error| panic!("{op:?}: {error}"));
                     self.disk.mark(Mark::Returned(last + 1));
-                    if self.level == Durability::Full {
+                    if self.level == Durability::Full || matches!(op, Op::AppendFull(..)) {
                         self.disk.mark(Mark::Safe(last + 1));
                     }
                 }
