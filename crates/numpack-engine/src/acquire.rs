@@ -10,7 +10,7 @@ use numpack_format::ArrayName;
 
 use crate::deletions::Run;
 use crate::error::{Error, Result};
-use crate::fs::{File, Open};
+use crate::fs::{Dir, File, Open};
 use crate::options::Options;
 use crate::paths;
 use crate::pin::{Patience, Pin, PinError, PrivatePin, wait_shared};
@@ -239,10 +239,9 @@ impl Shared {
     /// Opens a data file for reading.
     fn open_data(&self, file: &DataFile<'_>) -> std::io::Result<Arc<dyn File>> {
         if matches!(file.array.location, Location::Generation) {
-            let path = paths::generation(file.array.generation);
-            if let Ok(opened) = self.dir.open(&path, Open::Read) {
-                return Ok(opened);
-            }
+            let array = file.array;
+            return open_generation(&*self.dir, &array.name, array.generation, Open::Read)
+                .map(|(opened, _)| opened);
         }
         self.dir.open(&file.own_name(), Open::Read)
     }
@@ -320,4 +319,21 @@ fn check_len(array: &ArrayState, file: &dyn File, len: usize) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Opens the file of a generation, and tells whether by its array's own name: that is what it has
+/// when it has none of its own. Any other error must not lead there, to rows of another generation.
+pub(crate) fn open_generation(
+    dir: &dyn Dir,
+    name: &ArrayName,
+    generation: u64,
+    how: Open,
+) -> std::io::Result<(Arc<dyn File>, bool)> {
+    match dir.open(&paths::generation(generation), how) {
+        Ok(file) => Ok((file, false)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok((dir.open(&name.data_file(), how)?, true))
+        }
+        Err(error) => Err(error),
+    }
 }

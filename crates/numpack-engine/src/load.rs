@@ -276,7 +276,8 @@ fn replay(
     }
     if rebooted {
         let synced = cursor.synced.max(loaded.checkpoint_lsn);
-        let keep = recovery::longest_prefix(dir, &loaded.state, &frames, synced);
+        let keep = recovery::longest_prefix(dir, &loaded.state, &frames, synced)
+            .map_err(|source| Error::io("verify", path, source))?;
         frames.truncate(keep);
         cursor = frames.iter().fold(Cursor::start(header), |at, (_, frame)| {
             at.encode(std::slice::from_ref(frame)).1

@@ -397,7 +397,11 @@ impl<'g, 'a> Plan<'g, 'a> {
         let dir = Arc::clone(&self.guard.shared.dir);
         let own = from.data_file();
         let old = paths::generation(array.generation);
-        let path = if dir.stat(&old).is_ok() { &old } else { &own };
+        let path = match dir.stat(&old) {
+            Ok(_) => &old,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => &own,
+            Err(source) => return Err(self.guard.io("stat", &old, source)),
+        };
         let file = dir
             .open(path, Open::Write)
             .map_err(|source| self.guard.io("open", path, source))?;

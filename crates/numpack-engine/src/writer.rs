@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use numpack_format::journal::{Frame, Header, Hint, Record};
 use parking_lot::MutexGuard;
 
+use crate::acquire::open_generation;
 use crate::error::{Error, Result};
 use crate::fork::Private;
 use crate::fs::{File, Open, write_all_at};
@@ -122,13 +123,9 @@ impl WriteGuard<'_> {
         {
             return Ok(Arc::clone(&data.file));
         }
-        let own = array.name.data_file();
-        let file = self
-            .shared
-            .dir
-            .open(&paths::generation(array.generation), Open::Write)
-            .or_else(|_| self.shared.dir.open(&own, Open::Write))
-            .map_err(|source| self.io("open", &own, source))?;
+        let dir = &*self.shared.dir;
+        let (file, _) = open_generation(dir, &array.name, array.generation, Open::Write)
+            .map_err(|source| self.io("open", &array.name.data_file(), source))?;
         self.writer.data = Some((array.generation, Private::new(Arc::clone(&file))));
         Ok(file)
     }
@@ -233,17 +230,14 @@ impl WriteGuard<'_> {
             }
             for (name, generation) in seen.touched.unsynced.keys().filter(|_| !many) {
                 let path = paths::generation(*generation);
-                let file = match shared.dir.open(&path, Open::Write) {
-                    Ok(file) => {
-                        generations = true;
+                let file = match open_generation(&*shared.dir, name, *generation, Open::Write) {
+                    Ok((file, by_own_name)) => {
+                        generations |= !by_own_name;
                         file
                     }
-                    Err(_) => match shared.dir.open(&name.data_file(), Open::Write) {
-                        Ok(file) => file,
-                        // Superseded and gone: nobody needs these bytes.
-                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                        Err(source) => return Err(self.io("open", &name.data_file(), source)),
-                    },
+                    // Superseded and gone: nobody needs these bytes.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(source) => return Err(self.io("open", &path, source)),
                 };
                 file.sync_data()
                     .map_err(|source| self.io("flush", &path, source))?;

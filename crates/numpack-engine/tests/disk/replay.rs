@@ -284,7 +284,7 @@ fn apply(names: &mut BTreeMap<Name, Node>, change: &NameChange) {
 mod tests {
     use super::*;
     use crate::disk::Disk;
-    use numpack_engine::fs::{Dir as _, Open, write_all_at};
+    use numpack_engine::fs::{Dir as _, Lock, Open, write_all_at};
 
     fn contents(image: &Image, name: &str) -> Contents {
         match image.names.get(name)? {
@@ -342,6 +342,25 @@ mod tests {
         let at_a = versions.iter().map(|v| (v.clone(), None));
         let at_b = versions.iter().map(|v| (None, v.clone()));
         assert_eq!(ways(&disk), at_a.chain(at_b).collect());
+    }
+
+    #[test]
+    fn a_write_under_a_view_is_noticed() {
+        let disk = Disk::new(&Image::default());
+        let a = disk.open("a", Open::Create).unwrap();
+        write_all_at(&*a, &[1; 10], 0).unwrap();
+        let view = disk.open("a", Open::Read).unwrap();
+        assert!(view.try_lock(Lock::Shared).unwrap());
+        let _map = view.map(8).unwrap();
+        write_all_at(&*a, &[2; 2], 8).unwrap();
+        a.set_len(8).unwrap();
+        assert_eq!(disk.breaches(), Vec::<String>::new());
+        write_all_at(&*a, &[2], 7).unwrap();
+        a.set_len(7).unwrap();
+        assert_eq!(disk.breaches().len(), 2);
+        drop(view);
+        a.set_len(0).unwrap();
+        assert_eq!(disk.breaches().len(), 2);
     }
 
     #[test]

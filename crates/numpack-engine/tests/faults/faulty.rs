@@ -248,7 +248,12 @@ impl File for FaultyFile {
             Some(Fault::Short) => self.inner.write_at(&[IoSlice::new(half)], offset),
             Some(Fault::Eintr) => Err(Fault::Eintr.error()),
             Some(fault) => {
-                self.inner.write_at(&[IoSlice::new(half)], offset)?;
+                // What fits into a sector and has at most 128 bytes is written whole or not at all.
+                let len: usize = bufs.iter().map(|buf| buf.len()).sum();
+                let torn = len > 128 || offset / 512 != (offset + len as u64 - 1) / 512;
+                if torn {
+                    self.inner.write_at(&[IoSlice::new(half)], offset)?;
+                }
                 Err(fault.error())
             }
             None => Ok(0),

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use numpack_engine::{Durability, Error, Mode, Options, Result, Store};
 
-use crate::disk::{Disk, Image};
-use crate::kit::PATH;
+use crate::disk::{Disk, Image, Replay};
+use crate::images::reboot;
+use crate::kit::{OnPanic, PATH};
 use crate::workload::{Op, Session, State, open, perform, plan};
 use faulty::{Call, Fault, FaultyFs, Plan};
 
@@ -36,11 +37,13 @@ fn operations() -> Vec<Op> {
     ]
 }
 
-/// How the store lies before the operation: at rest, with records in the journal, and with synced ones.
+/// How the store lies before the operation: at rest, in new generations beside files at rest, with
+/// records in the journal, and with synced ones.
 fn beginnings() -> Vec<(Image, State)> {
     let saved = [Op::Save(0, 3), Op::Save(1, 4), Op::Delete(1, vec![2])];
-    let more: [&[Op]; 3] = [
+    let more: [&[Op]; 4] = [
         &[Op::Checkpoint],
+        &[Op::Checkpoint, Op::Over(0, 3), Op::Replace(1, vec![0])],
         &[Op::Append(0, 1)],
         &[Op::Sync, Op::Over(0, 3), Op::Sync],
     ];
@@ -84,6 +87,7 @@ fn one(
 ) -> bool {
     let after = plan(op, before, SEED).unwrap_or_else(|| before.clone());
     let disk = Disk::new(image);
+    disk.record();
     let fs = FaultyFs::new(Arc::new(disk.process()));
     let options = Options::default().with_durability(level);
     let store = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options).unwrap();
@@ -133,30 +137,179 @@ fn one(
     let _closed = store.close();
     drop(store);
     let store = open(&disk.process(), Mode::Append, level).unwrap();
-    assert_eq!(State::of(&store).unwrap(), expected, "after closing; {result:?} {hit:?}");
+    assert_eq!(
+        State::of(&store).unwrap(),
+        expected,
+        "after closing; {result:?} {hit:?}"
+    );
     perform(&Op::Save(1, 2), &store, &expected, SEED).unwrap();
     let last = plan(&Op::Save(1, 2), &expected, SEED).unwrap();
     assert_eq!(State::of(&store).unwrap(), last);
     store.close().unwrap();
     let again = open(&disk.process(), Mode::Read, level).unwrap();
     assert_eq!(State::of(&again).unwrap(), last);
+    assert_eq!(
+        after_a_power_cut(image, &disk),
+        last,
+        "closed, then a power cut"
+    );
     true
 }
 
-/// Says what the test was at when it panics.
-struct Story<'a>(&'a Op, usize, Durability, Plan);
+/// What is there if nothing arrived that was not flushed.
+fn after_a_power_cut(image: &Image, disk: &Disk) -> State {
+    let mut replay = Replay::new(image);
+    for event in &disk.take_log() {
+        replay.step(event);
+    }
+    let mut left = replay.cut(&[], 0xa5);
+    reboot(&mut left);
+    State::of(&open(&Disk::new(&left), Mode::Read, Durability::Commit).unwrap()).unwrap()
+}
 
-impl Drop for Story<'_> {
-    #[allow(
-        clippy::print_stderr,
-        reason = "the panic's message does not know where it is"
-    )]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let Self(op, beginning, level, plan) = self;
-            eprintln!("in {op:?} at {level} on store {beginning}: {plan:?}");
+/// A process dies at one call, while another has the store open and a view of it. Gives `false` when the
+/// operation is over before.
+fn dying(image: &Image, before: &State, op: &Op, level: Durability, after: usize) -> bool {
+    let then = plan(op, before, SEED).unwrap_or_else(|| before.clone());
+    let disk = Disk::new(image);
+    let other = open(&disk.process(), Mode::Append, level).unwrap();
+    let first = before.at(0).unwrap();
+    let view = other.array(&first.name).unwrap();
+    let fs = FaultyFs::new(Arc::new(disk.process()));
+    let options = Options::default().with_durability(level);
+    let store = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options).unwrap();
+    // Whatever it tries from the call on has no effect, also while its handle is dropped.
+    fs.arm(Plan {
+        fault: Fault::Eio,
+        after,
+        lasting: true,
+    });
+    let _unknown = attempt(op, &store, before);
+    drop(store);
+    let died = !fs.disarm().is_empty();
+    let seen = State::of(&other).unwrap();
+    // A commit that died before it told anybody is adopted by the next one to lock the store.
+    other.sync().unwrap();
+    let now = State::of(&other).unwrap();
+    let possible = [before, &then];
+    assert!(
+        possible.contains(&&seen) && possible.contains(&&now),
+        "{seen:?}, {now:?}"
+    );
+    assert!(seen == now || seen == *before, "{seen:?} is gone");
+    let next = Op::Append(0, 1);
+    perform(&next, &other, &now, SEED).unwrap();
+    let last = plan(&next, &now, SEED).unwrap();
+    assert_eq!(State::of(&other).unwrap(), last);
+    other.close().unwrap();
+    let mut shown = vec![0; view.byte_len()];
+    view.read_all(&mut shown).unwrap();
+    assert!(shown == first.rows, "the view changed");
+    assert_eq!(disk.breaches(), Vec::<String>::new());
+    let again = open(&disk.process(), Mode::Read, level).unwrap();
+    assert_eq!(
+        State::of(&again).unwrap(),
+        last,
+        "closed by the other process"
+    );
+    died
+}
+
+#[test]
+fn a_process_dies_at_every_call_and_another_goes_on() {
+    let mut deaths = 0;
+    for (beginning, (image, before)) in beginnings().iter().enumerate() {
+        for op in operations() {
+            for level in [Durability::Commit, Durability::Full] {
+                for after in 0.. {
+                    let _story = OnPanic(|| {
+                        format!("{op:?} at {level} on store {beginning}, dead at call {after}")
+                    });
+                    if !dying(image, before, &op, level, after) {
+                        break;
+                    }
+                    deaths += 1;
+                }
+            }
         }
     }
+    assert!(deaths > 1000, "{deaths}");
+}
+
+/// Opening fails at one call; gives whether it came to that. The directory is empty, the store was
+/// killed, or the machine was restarted.
+fn opening(image: &Image, before: &State, mode: Mode, plan: Plan, count: &mut Count) -> bool {
+    let disk = Disk::new(image);
+    let fs = FaultyFs::new(Arc::new(disk.process()));
+    let options = Options::default().with_mode(mode);
+    fs.arm(plan);
+    let opened = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options);
+    let shown = opened.and_then(|store| State::of(&store));
+    let hit = fs.disarm();
+    if hit.is_empty() {
+        assert_eq!(shown.unwrap(), *before);
+        return false;
+    }
+    count.faults += 1;
+    if plan.fault.is_invisible() {
+        assert_eq!(shown.as_ref().unwrap(), before);
+    }
+    match shown {
+        Ok(state) => assert_eq!(state, *before),
+        Err(_) => count.refused += 1,
+    }
+    let store = open(&disk.process(), Mode::Append, Durability::Commit).unwrap();
+    assert_eq!(State::of(&store).unwrap(), *before, "opened again");
+    perform(&Op::Save(1, 2), &store, before, SEED).unwrap();
+    let last = crate::workload::plan(&Op::Save(1, 2), before, SEED).unwrap();
+    store.close().unwrap();
+    let again = open(&disk.process(), Mode::Read, Durability::Commit).unwrap();
+    assert_eq!(State::of(&again).unwrap(), last);
+    true
+}
+
+#[test]
+fn opening_fails_at_every_call_and_leaves_the_store_as_it_was() {
+    let mut stores = beginnings();
+    let (mut rebooted, state) = stores[2].clone();
+    reboot(&mut rebooted);
+    stores.push((rebooted, state));
+    let mut modes: Vec<_> = stores
+        .iter()
+        .flat_map(|s| [(s, Mode::Read), (s, Mode::Append)])
+        .collect();
+    let nothing = (Image::default(), State::default());
+    modes.push((&nothing, Mode::Append));
+    modes.push((&nothing, Mode::Exclusive));
+    let mut count = Count::default();
+    for ((image, before), mode) in modes {
+        for fault in [
+            Fault::Eio,
+            Fault::Enospc,
+            Fault::Emfile,
+            Fault::Eintr,
+            Fault::Short,
+        ] {
+            for lasting in [false, true] {
+                // A signal that comes at every call would never let any of them through.
+                if lasting && fault == Fault::Eintr {
+                    continue;
+                }
+                for after in 0.. {
+                    let plan = Plan {
+                        fault,
+                        after,
+                        lasting,
+                    };
+                    let _story = OnPanic(|| format!("opening {before:?} with {mode}: {plan:?}"));
+                    if !opening(image, before, mode, plan, &mut count) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    assert!(count.faults > 500 && count.refused > 300, "{count:?}");
 }
 
 #[test]
@@ -182,7 +335,8 @@ fn every_call_fails_once_and_nothing_is_between() {
                             after,
                             lasting,
                         };
-                        let _story = Story(&op, beginning, level, plan);
+                        let _story =
+                            OnPanic(|| format!("{op:?} at {level} on store {beginning}: {plan:?}"));
                         if !one(image, before, &op, level, plan, &mut count) {
                             break;
                         }

@@ -4,8 +4,9 @@
 use numpack_engine::Durability;
 
 use super::explore::Depth;
-use super::on_two_threads;
+use super::{Count, on_two_threads};
 use crate::disk::{Image, Replay, Rng};
+use crate::kit::OnPanic;
 use crate::workload::{Op, Session, State};
 
 pub const LEVELS: [Durability; 3] = [Durability::Commit, Durability::Full, Durability::None];
@@ -42,6 +43,9 @@ fn operations() -> Vec<Vec<Op>> {
         vec![Op::Rename(0), Op::Save(0, 2), Op::Reopen],
         vec![Op::Delete(0, vec![0]), Op::Over(0, 2), Op::Reopen],
         vec![Op::Drop(0), Op::Save(0, 3), Op::Checkpoint],
+        // What is on disk when it returns stands on what was not.
+        vec![Op::Save(3, 2), Op::AppendFull(0, 1)],
+        vec![Op::Over(0, 2), Op::Delete(0, vec![0]), Op::AppendFull(0, 2)],
         // Names that another array had before: its file must not be taken for the new one's.
         vec![Op::Rename(0), Op::Rename(0)],
         vec![Op::Drop(0), Op::Create(0, 3), Op::Sync],
@@ -67,7 +71,7 @@ fn beginnings() -> [Vec<Op>; 3] {
 }
 
 /// Gives the number of images.
-pub fn run(wanted: usize) -> usize {
+pub fn run(wanted: usize) -> Count {
     let (operations, beginnings) = (operations(), beginnings());
     let count = operations.len() * beginnings.len() * LEVELS.len() * 2;
     // A small run looks at all of them, less thoroughly.
@@ -81,6 +85,7 @@ pub fn run(wanted: usize) -> usize {
         let beginning = &beginnings[number / 6 % 3];
         let operation = &operations[number / 18];
         let case = format!("{level}, view {view}, {beginning:?}, {operation:?}");
+        let story = OnPanic(|| case.clone());
         let mut session = Session::new(&Image::default(), vec![State::default()], level, 1);
         for op in beginning {
             session.run(op, 0);
@@ -93,6 +98,7 @@ pub fn run(wanted: usize) -> usize {
             session.run(op, 0);
         }
         let session = session.finish();
+        drop(story);
         let depth = Depth { ways, second: 60 };
         explorer.explore(
             &case,

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use numpack_engine::{Durability, Error, Mode, Result};
 use numpack_format::journal::{Header, SLOT_LEN, SLOT_OFFSETS};
 
+use super::Count;
 use crate::disk::{Disk, Event, Image, Moment, Node, Replay, Rng};
+use crate::kit::OnPanic;
 use crate::workload::{Op, Recorded, Session, State, open, perform, plan};
 
 /// How thoroughly to look.
@@ -21,7 +23,7 @@ pub struct Depth {
 /// Counts images, and names the one at hand if something goes wrong.
 #[derive(Debug, Default)]
 pub struct Explorer {
-    pub images: usize,
+    pub count: Count,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,31 +34,27 @@ enum Crash {
     Cut,
 }
 
-/// Prints what the test was at when it panics.
+/// Where in a session a crash comes.
 struct Story<'a> {
     case: &'a str,
     step: usize,
     event: &'a Event,
     crash: Crash,
-    choice: String,
+    choice: &'a [bool],
 }
 
-impl Drop for Story<'_> {
-    #[allow(
-        clippy::print_stderr,
-        reason = "the panic's message does not know where it is"
-    )]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let event = match self.event {
-                Event::Sector { ino, index, .. } => format!("sector {index} of inode {ino}"),
-                other => format!("{other:?}"),
-            };
-            eprintln!(
-                "in {}\n  {:?} after step {} ({event}), of what was not flushed arrived: {}",
-                self.case, self.crash, self.step, self.choice
-            );
-        }
+impl Story<'_> {
+    fn tell(&self) -> String {
+        let event = match self.event {
+            Event::Sector { ino, index, .. } => format!("sector {index} of inode {ino}"),
+            other => format!("{other:?}"),
+        };
+        let bit = |&arrives: &bool| if arrives { '1' } else { '0' };
+        let choice: String = self.choice.iter().map(bit).collect();
+        format!(
+            "{}\n  {:?} after step {} ({event}), of what was not flushed arrived: {choice}",
+            self.case, self.crash, self.step
+        )
     }
 }
 
@@ -76,15 +74,18 @@ impl Explorer {
             if moment == Moment::Nothing || step < from {
                 continue;
             }
-            let story = |crash, choice: &[bool]| Story {
-                case,
-                step,
-                event,
-                crash,
-                choice: choice.iter().map(|&c| if c { '1' } else { '0' }).collect(),
+            let story = |crash, choice: &[bool]| {
+                Story {
+                    case,
+                    step,
+                    event,
+                    crash,
+                    choice,
+                }
+                .tell()
             };
             {
-                let _story = story(Crash::Kill, &[]);
+                let _story = OnPanic(|| story(Crash::Kill, &[]));
                 let allowed = replay.returned..=replay.started;
                 let image = replay.killed();
                 let now = self.check(image, session, &allowed, Crash::Kill, rng);
@@ -95,7 +96,7 @@ impl Explorer {
                 }
             }
             for choice in replay.choices(event, depth.ways, rng) {
-                let _story = story(Crash::Cut, &choice);
+                let _story = OnPanic(|| story(Crash::Cut, &choice));
                 let filler = if rng.below(4) == 0 { 0xa5 } else { 0 };
                 let mut image = replay.cut(&choice, filler);
                 reboot(&mut image);
@@ -124,7 +125,7 @@ impl Explorer {
         crash: Crash,
         rng: &mut Rng,
     ) -> Option<usize> {
-        self.images += 1;
+        self.count.images += 1;
         let disk = Disk::new(image);
         let torn = crash == Crash::Cut && session.level == Durability::None;
         let mode = *rng.pick(&[Mode::Read, Mode::Append]);
@@ -161,30 +162,37 @@ impl Explorer {
         rng: &mut Rng,
     ) {
         let history = first.history[..=replay.started].to_vec();
+        let ops: Vec<Op> = (0..=rng.below(3)).map(|_| later(rng)).collect();
+        let case = format!("{case}\n  then {ops:?}");
+        let story = OnPanic(|| case.clone());
         let mut session = Session::new(image, history, first.level, 1);
-        let mut ops = Vec::new();
-        for _ in 0..=rng.below(3) {
-            let op = match rng.below(9) {
-                0 => Op::Sync,
-                1 => Op::Checkpoint,
-                2 => Op::Reopen,
-                3 => Op::Save(rng.below(4), 2),
-                4 => Op::Over(0, 2),
-                5 => Op::Delete(0, vec![rng.below(3)]),
-                6 => Op::Replace(0, vec![rng.below(3)]),
-                7 => Op::Rename(0),
-                _ => Op::Append(rng.below(2), 1),
-            };
-            session.run(&op, 0);
-            ops.push(op);
+        for op in &ops {
+            session.run(op, 0);
         }
         let session = session.finish();
-        let case = format!("{case}\n  then {ops:?}");
+        drop(story);
         let depth = Depth {
             ways: depth.ways.min(8),
             second: 0,
         };
+        let before = self.count.images;
         self.explore(&case, replay, &session, 0, depth, rng);
+        self.count.second += self.count.images - before;
+    }
+}
+
+/// An operation of a second session.
+fn later(rng: &mut Rng) -> Op {
+    match rng.below(9) {
+        0 => Op::Sync,
+        1 => Op::Checkpoint,
+        2 => Op::Reopen,
+        3 => Op::Save(rng.below(4), 2),
+        4 => Op::Over(0, 2),
+        5 => Op::Delete(0, vec![rng.below(3)]),
+        6 => Op::Replace(0, vec![rng.below(3)]),
+        7 => Op::Rename(0),
+        _ => Op::Append(rng.below(2), 1),
     }
 }
 
@@ -226,7 +234,7 @@ fn go_on(disk: &Disk, state: &State, level: Durability, rng: &mut Rng) {
 }
 
 /// Makes the journal look as if the machine had been restarted since it was begun.
-fn reboot(image: &mut Image) {
+pub fn reboot(image: &mut Image) {
     const ANOTHER_BOOT: u64 = 0x0b00_7ed0;
     let Some(Node::File(journal)) = image.names.get(".npk/journal") else {
         return;

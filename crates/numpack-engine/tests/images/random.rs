@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use numpack_engine::Durability;
 
 use super::explore::Depth;
-use super::on_two_threads;
+use super::{Count, on_two_threads};
 use crate::disk::{Image, Replay, Rng};
+use crate::kit::OnPanic;
 use crate::workload::{KINDS, Op, Session, State};
 
 fn operation(rng: &mut Rng) -> Op {
@@ -16,7 +17,8 @@ fn operation(rng: &mut Rng) -> Op {
         0..5 => Op::Save(rng.below(KINDS.len()), rows),
         5..7 => Op::Over(at, rows),
         7 => Op::Create(rng.below(KINDS.len()), rows),
-        8..14 => Op::Append(at, rows),
+        8..13 => Op::Append(at, rows),
+        13 => Op::AppendFull(at, rows),
         14..21 => Op::Replace(at, some),
         21..24 => Op::Delete(at, some),
         24 => Op::Clear(at),
@@ -34,13 +36,13 @@ fn operation(rng: &mut Rng) -> Op {
 }
 
 /// Gives the number of images, at least `wanted`.
-pub fn run(wanted: usize) -> usize {
+pub fn run(wanted: usize) -> Count {
     let seen = AtomicUsize::new(0);
     on_two_threads(|number, explorer| {
         if seen.load(Ordering::Relaxed) >= wanted {
             return false;
         }
-        let before = explorer.images;
+        let before = explorer.count.images;
         let mut rng = Rng::new(number as u64);
         let level = *rng.pick(&[
             Durability::Commit,
@@ -51,21 +53,24 @@ pub fn run(wanted: usize) -> usize {
             Durability::None,
         ]);
         let processes = 1 + rng.below(2);
-        let mut session = Session::new(&Image::default(), vec![State::default()], level, processes);
-        let mut ops = Vec::new();
-        for _ in 0..10 {
-            let (op, process) = (operation(&mut rng), rng.below(processes));
-            ops.push((process, op.clone()));
-            session.run(&op, process);
+        let ops: Vec<(usize, Op)> = (0..10)
+            .map(|_| (rng.below(processes), operation(&mut rng)))
+            .collect();
+        let case = format!("random workload {number}, {level}: {ops:?}");
+        let story = OnPanic(|| case.clone());
+        let first = vec![State::default()];
+        let mut session = Session::new(&Image::default(), first, level, processes);
+        for (process, op) in &ops {
+            session.run(op, *process);
         }
         let session = session.finish();
-        let case = format!("random workload {number}, {level}: {ops:?}");
+        drop(story);
         let depth = Depth {
             ways: 6,
             second: 80,
         };
         explorer.explore(&case, Replay::default(), &session, 0, depth, &mut rng);
-        seen.fetch_add(explorer.images - before, Ordering::Relaxed);
+        seen.fetch_add(explorer.count.images - before, Ordering::Relaxed);
         true
     })
 }

@@ -5,8 +5,9 @@
 use numpack_engine::Durability;
 
 use super::explore::Depth;
-use super::on_two_threads;
+use super::{Count, on_two_threads};
 use crate::disk::{Image, Replay, Rng};
+use crate::kit::OnPanic;
 use crate::workload::{Op, Session, State};
 
 fn operation(number: usize) -> Op {
@@ -38,7 +39,7 @@ fn sequence(number: usize) -> Option<Vec<Op>> {
 }
 
 /// Gives the number of images.
-pub fn run(wanted: usize) -> usize {
+pub fn run(wanted: usize) -> Count {
     let ways = (wanted / 100_000).clamp(2, 64);
     on_two_threads(|number, explorer| {
         let Some(ops) = sequence(number / 2) else {
@@ -50,6 +51,7 @@ pub fn run(wanted: usize) -> usize {
             _ => Durability::Commit,
         };
         let case = format!("{level}, view {view}, {ops:?}");
+        let story = OnPanic(|| case.clone());
         let mut session = Session::new(&Image::default(), vec![State::default()], level, 1);
         for op in [Op::Save(0, 3), Op::Save(1, 2), Op::Checkpoint] {
             session.run(&op, 0);
@@ -64,6 +66,7 @@ pub fn run(wanted: usize) -> usize {
             session.run(op, 0);
         }
         let session = session.finish();
+        drop(story);
         let depth = Depth { ways, second: 100 };
         explorer.explore(
             &case,

@@ -4,7 +4,7 @@
 mod session;
 mod state;
 
-use numpack_engine::{Result, Selection, Store};
+use numpack_engine::{Durability, Result, Selection, Store};
 
 use crate::kit::bytes;
 pub use session::{Recorded, Session, open};
@@ -31,6 +31,8 @@ pub enum Op {
     /// Makes an array of zeros.
     Create(usize, usize),
     Append(usize, usize),
+    /// The same, on disk when it returns, whatever the level of the store.
+    AppendFull(usize, usize),
     Replace(usize, Vec<usize>),
     Delete(usize, Vec<usize>),
     Clear(usize),
@@ -102,7 +104,7 @@ pub fn plan(op: &Op, state: &State, seed: u64) -> Option<State> {
             let array = after.at_mut(*at)?;
             array.rows = fresh(*rows, array.width, seed);
         }
-        Op::Append(at, rows) => {
+        Op::Append(at, rows) | Op::AppendFull(at, rows) => {
             let array = after.at_mut(*at)?;
             array.rows.extend(fresh(*rows, array.width, seed));
         }
@@ -184,7 +186,7 @@ pub fn perform(op: &Op, store: &Store, state: &State, seed: u64) -> Result<()> {
             data = fresh(*rows, width(*at), seed);
             t.put(name(*at), &bytes(&dims(&data, width(*at))), &mut &*data)?;
         }
-        Op::Append(at, rows) => {
+        Op::Append(at, rows) | Op::AppendFull(at, rows) => {
             data = fresh(*rows, width(*at), seed);
             t.append(name(*at), &bytes(&dims(&data, width(*at))), &data)?;
         }
@@ -227,5 +229,9 @@ pub fn perform(op: &Op, store: &Store, state: &State, seed: u64) -> Result<()> {
         }
         Op::Sync | Op::Checkpoint | Op::Reopen | Op::View(_) => {}
     }
-    t.commit().map(|_| ())
+    match op {
+        Op::AppendFull(..) => t.commit_with(Durability::Full),
+        _ => t.commit(),
+    }
+    .map(|_| ())
 }

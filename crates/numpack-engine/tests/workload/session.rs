@@ -70,33 +70,32 @@ impl Session {
         self.history.len() - 1
     }
 
-    /// Runs `op` in one of the processes; gives whether it did anything.
+    /// Runs `op` in one of the processes.
     pub fn run(&mut self, op: &Op, process: usize) {
         self.turn += 1;
         let (seed, last) = (self.turn, self.last());
+        let store = self.store(process);
         match op {
-            Op::Sync => self.store(process).sync().unwrap(),
-            Op::Checkpoint => self.store(process).checkpoint().unwrap(),
+            Op::Sync => store.sync().unwrap(),
+            Op::Checkpoint => store.checkpoint().unwrap(),
             Op::Reopen => {
-                let store = self.store(process);
                 store.close().unwrap();
                 self.stores[process].1 = None;
             }
             Op::View(at) => {
                 if let Some(array) = self.history[last].at(*at).cloned() {
-                    let view = self.store(process).array(&array.name).unwrap();
+                    let view = store.array(&array.name).unwrap();
                     self.views.push((view, array.rows));
                 }
             }
             _ => {
-                let store = self.store(process);
                 if let Some(after) = plan(op, &self.history[last], seed) {
                     self.history.push(after);
                     self.disk.mark(Mark::Started(last + 1));
                     perform(op, &store, &self.history[last], seed)
                         .unwrap_or_else(|error| panic!("{op:?}: {error}"));
                     self.disk.mark(Mark::Returned(last + 1));
-                    if self.level == Durability::Full {
+                    if self.level == Durability::Full || matches!(op, Op::AppendFull(..)) {
                         self.disk.mark(Mark::Safe(last + 1));
                     }
                 }
