@@ -154,12 +154,13 @@ impl Shared {
         Ok(pins)
     }
 
-    /// The files of an array, pinned, with the rows that wait in the journal in their places.
+    /// The files of an array, pinned, with the rows in their places that wait in the journal or for the
+    /// commit of the transaction that asks.
     pub(crate) fn pin_whole(&self, array: &ArrayState, options: &Options) -> Result<PinnedFiles> {
         let mut pins = self.pin(array, Patience::of(options))?;
         if !array.overlay.is_empty() {
             for (_, pin) in &mut pins {
-                *pin = self.patched(array, pin)?;
+                *pin = Arc::new(self.patch(&DataFile::only(array), pin, false)?);
             }
         }
         Ok(pins)
@@ -211,9 +212,16 @@ impl Shared {
         if let Some(pin) = self.pins.find(&key, len) {
             return Ok(pin);
         }
-        let pin = Pin::patched(base, len, &array.overlay, || self.same_inode(&file, base))
-            .map_err(|source| Error::io("map", self.path.join(file.own_name()), source))?;
+        let pin = self.patch(&file, base, true)?;
         Ok(self.remember(key, pin))
+    }
+
+    fn patch(&self, file: &DataFile<'_>, base: &Arc<Pin>, committed: bool) -> Result<Pin> {
+        let array = file.array;
+        let len = usize::try_from(array.meta.byte_len()).unwrap_or(usize::MAX);
+        let again = || self.same_inode(file, base);
+        Pin::patched(base, len, &array.overlay, committed, again)
+            .map_err(|source| Error::io("map", self.path.join(file.own_name()), source))
     }
 
     /// Writable private memory that begins as the only file of `array`, with the rows that wait in the

@@ -19,7 +19,7 @@ use crate::paths;
 use crate::recovery::boot_hash;
 use crate::staging::random;
 use crate::state::{ArrayState, Location, State};
-use crate::writer::{JOURNAL_LIMIT, WriteGuard};
+use crate::writer::WriteGuard;
 
 impl WriteGuard<'_> {
     /// Whether a checkpoint would change anything that another program reads.
@@ -41,9 +41,10 @@ impl WriteGuard<'_> {
         let force = force || self.must_checkpoint();
         if let Folded::Mapped(bytes) = self.fold_all(&mut state, flush, force)? {
             let tail = self.tail();
-            let most = (2 * JOURNAL_LIMIT).max(bytes / 8);
+            let limit = self.options.limits.journal;
+            let most = limit.saturating_mul(2).max(bytes / 8);
             if tail < most {
-                self.writer.checkpoint_at = most.min(tail + JOURNAL_LIMIT / 4);
+                self.writer.checkpoint_at = most.min(tail + limit / 4);
                 return Ok(false);
             }
             self.fold_all(&mut state, flush, true)?;
@@ -53,6 +54,7 @@ impl WriteGuard<'_> {
             let array = Arc::make_mut(array);
             if array.generation == 0 {
                 array.generation = random();
+                array.saved_as = array.generation;
             }
             // A bitmap must have its name on disk before the metadata that counts its rows, too.
             renamed |= self.write_bitmap(array, flush)?;
@@ -218,6 +220,7 @@ impl WriteGuard<'_> {
                 data_ino: stat.ino,
                 data_mtime_ns: stat.mtime_ns,
                 deleted: array.deleted(),
+                saved_as: array.saved_as,
                 replaced_lsn: array.replaced_lsn,
                 sums_hash: 0,
             });

@@ -19,12 +19,6 @@ use crate::staging::Staged;
 use crate::state::{ArrayState, Location, State};
 use crate::writer::WriteGuard;
 
-/// Pages that a view would have to be patched by, from which on an array's rows are folded without
-/// waiting for a checkpoint: 64 MiB of memory of each process that looks.
-const MANY_PAGES: u64 = 16 << 10;
-/// Bytes that one checkpoint copies because somebody has the arrays mapped.
-const COPIED: u64 = 64 << 20;
-
 /// What came of folding all arrays.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Folded {
@@ -58,7 +52,7 @@ impl WriteGuard<'_> {
                 .map_or(0, |array| array.meta.byte_len())
         };
         let bytes = mapped.iter().map(size).sum();
-        if bytes > COPIED && !force {
+        if bytes > self.options.limits.copied && !force {
             return Ok(Folded::Mapped(bytes));
         }
         for name in mapped {
@@ -91,10 +85,11 @@ impl WriteGuard<'_> {
                 Ok(())
             }
         });
-        let unlocked = file.unlock();
-        flushed?;
-        unlocked.map_err(|source| self.io("unlock", &own, source))?;
-        Ok(true)
+        if file.unlock().is_err() {
+            // Then the lock goes with the descriptor.
+            self.writer.data = None;
+        }
+        flushed.map(|()| true)
     }
 
     /// Makes a copy of a mapped array with its rows in their places, which the checkpoint gives the
@@ -139,9 +134,10 @@ impl WriteGuard<'_> {
         let Some(array) = self.shared.state.read().get(name).cloned() else {
             return Ok(());
         };
+        let many = self.options.limits.pages;
         let touched = array.overlay.pages_at_most();
-        let pages = array.meta.byte_len() / PAGE;
-        if touched.min(pages) < MANY_PAGES && !array.overlay.is_crowded() {
+        let pages = array.meta.byte_len().div_ceil(PAGE);
+        if touched.min(pages) < many && !array.overlay.is_crowded() {
             return Ok(());
         }
         let asked = self.writer.asked.get(&array.generation).copied();
@@ -149,8 +145,8 @@ impl WriteGuard<'_> {
             return Ok(());
         }
         let exact = array.overlay.pages();
-        let more = if exact < MANY_PAGES && !array.overlay.is_crowded() {
-            MANY_PAGES - exact
+        let more = if exact < many && !array.overlay.is_crowded() {
+            many - exact
         } else {
             if durability != Durability::None {
                 self.sync()?;
@@ -159,7 +155,7 @@ impl WriteGuard<'_> {
                 self.writer.asked.remove(&array.generation);
                 return self.say_applied(&array);
             }
-            MANY_PAGES
+            many
         };
         self.writer.asked.insert(array.generation, touched + more);
         Ok(())

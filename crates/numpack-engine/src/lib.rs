@@ -68,7 +68,7 @@ pub use error::{Error, Result};
 pub use fork::generation as fork_generation;
 pub use mapping::{Mapping, PrivateMapping};
 pub use memory::OwnedBuffer;
-pub use options::{Durability, Interrupt, Mode, Options};
+pub use options::{Durability, Interrupt, Limits, Mode, Options};
 pub use selection::{RowSet, Selection};
 pub use snapshot::{ArraySnapshot, Snapshot};
 pub use staging::RowSource;

@@ -404,6 +404,7 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
             bitmap_due: false,
             modified_us: entry.modified_us,
             overlay: Overlay::default(),
+            saved_as: known.map_or(0, |known| known.saved_as),
             replaced_lsn: known.map_or(0, |known| known.replaced_lsn),
             put_lsn: 0,
         };

@@ -28,8 +28,8 @@ pub(crate) struct Pin {
 #[derive(Debug)]
 enum Ground {
     Locked(Locked),
-    /// Pages of this pin, but for those with pending rows.
-    Over(Arc<Pin>, u64),
+    /// Pages of this pin, but for those with pending rows, up to this record if all are committed.
+    Over(Arc<Pin>, Option<u64>),
     /// Memory of its own.
     Nothing,
 }
@@ -90,14 +90,20 @@ impl Pin {
 
     /// `base` with the rows of `overlay` in their places, in `len` bytes. `again` opens the same inode
     /// where `base` has no descriptor; without it the bytes are copied.
+    ///
+    /// Rows that are not `committed` may never be, and others may get the numbers of their records: then
+    /// the map is of use for nobody else.
     pub(crate) fn patched(
         base: &Arc<Self>,
         len: usize,
         overlay: &Overlay,
+        committed: bool,
         again: impl FnOnce() -> Option<Arc<dyn File>>,
     ) -> std::io::Result<Self> {
         let lsn = overlay.lsn();
+        let upto = committed.then_some(lsn);
         if let Ground::Locked(locked) = &base.ground
+            && committed
             && let Some((at, mapping)) = locked
                 .patched
                 .lock()
@@ -112,11 +118,11 @@ impl Pin {
             };
             return Ok(Self {
                 mapping: Some(mapping),
-                ground: Ground::Over(Arc::clone(base), lsn),
+                ground: Ground::Over(Arc::clone(base), upto),
             });
         }
         let (mut private, ground) = match base.file().map(Arc::clone).or_else(again) {
-            Some(file) => (file.map_private(len)?, Ground::Over(Arc::clone(base), lsn)),
+            Some(file) => (file.map_private(len)?, Ground::Over(Arc::clone(base), upto)),
             None => (
                 PrivateMapping::of_memory(&base.bytes()[..len])?,
                 Ground::Nothing,
@@ -139,9 +145,11 @@ impl Drop for Pin {
         let lasts = mapping.follows_file();
         match &mut self.ground {
             // The next one who asks for the same rows need not patch again.
-            Ground::Over(base, lsn) => {
-                if let (Ground::Locked(locked), true) = (&base.ground, base.follows_file()) {
-                    let _older = locked.patched.lock().replace((*lsn, mapping));
+            Ground::Over(base, upto) => {
+                if let (Ground::Locked(locked), Some(lsn)) = (&base.ground, *upto)
+                    && base.follows_file()
+                {
+                    let _older = locked.patched.lock().replace((lsn, mapping));
                 }
             }
             Ground::Locked(locked) => {

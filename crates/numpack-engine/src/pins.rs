@@ -320,7 +320,7 @@ mod tests {
         let base = Arc::new(pin(&pins, &dir, 100).unwrap());
         let mut overlay = Overlay::default();
         overlay.push(7, &[(3, 2)].into(), &[9; 2].into(), 1);
-        let patched = Pin::patched(&base, 100, &overlay, || None).unwrap();
+        let patched = Pin::patched(&base, 100, &overlay, true, || None).unwrap();
         assert_eq!(patched.bytes()[..6], [1, 1, 1, 9, 9, 1]);
         assert_eq!(base.bytes()[..6], [1; 6]);
         drop(base);
@@ -330,10 +330,10 @@ mod tests {
         assert!(is_free(&dir));
         // Both maps rest, and are found again.
         let base = Arc::new(pins.wake(&key(), 100, patience()).unwrap().unwrap());
-        let again = Pin::patched(&base, 100, &overlay, || None).unwrap();
+        let again = Pin::patched(&base, 100, &overlay, true, || None).unwrap();
         assert_eq!(again.bytes().as_ptr(), address);
         overlay.push(8, &[(0, 1)].into(), &[5].into(), 1);
-        let newer = Pin::patched(&base, 100, &overlay, || None).unwrap();
+        let newer = Pin::patched(&base, 100, &overlay, true, || None).unwrap();
         assert_eq!(newer.bytes()[..6], [5, 1, 1, 9, 9, 1]);
         assert_eq!(again.bytes()[..6], [1, 1, 1, 9, 9, 1]);
     }

@@ -140,7 +140,7 @@ impl Shared {
             return self.reload(&mut seen);
         }
         if seq != seen.hint_seq {
-            self.catch_up(&mut seen, &*file)?;
+            self.catch_up(&mut seen, &*file, false)?;
             seen.hint_seq = seen.hint_seq.max(seq);
             self.publish(&seen);
         }
@@ -163,7 +163,7 @@ impl Shared {
 
     /// Applies the commits that follow what has been read. Under the writer lock this adopts what a
     /// killed writer completed without saying so.
-    pub(crate) fn catch_up(&self, seen: &mut Seen, file: &dyn File) -> Result<()> {
+    pub(crate) fn catch_up(&self, seen: &mut Seen, file: &dyn File, locked: bool) -> Result<()> {
         // After a power cut the records behind the cursor are still in the file and must not come
         // back; the next writer begins the journal anew before anything is added.
         if seen.recovery_due {
@@ -177,8 +177,9 @@ impl Shared {
             frames.push(frame.clone());
         })
         .map_err(|source| Error::io("read", self.path.join(paths::JOURNAL), source))?;
-        // The chain breaks for a reader that walks while the journal is begun anew.
-        if probe(file, &self.path)?.header != seen.header {
+        // The chain breaks for a reader that walks while the journal is begun anew, which nobody does
+        // while a writer has the lock.
+        if !locked && probe(file, &self.path)?.header != seen.header {
             return self.reload(seen);
         }
         load::refuse_unknown(&end, &self.path)?;

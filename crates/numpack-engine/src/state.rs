@@ -34,7 +34,9 @@ pub(crate) struct ArrayState {
     pub(crate) modified_us: u64,
     /// Rows that were replaced and that the file does not have yet.
     pub(crate) overlay: Overlay,
-    /// LSN of the last REPLACE of this generation; 0 if there was none.
+    /// The generation that the rows were saved as: a checkpoint that finds the file mapped moves them.
+    pub(crate) saved_as: u64,
+    /// LSN of the last REPLACE since then; 0 if there was none.
     pub(crate) replaced_lsn: u64,
     /// LSN of the PUT that made this generation; 0 when it comes from the metadata.
     pub(crate) put_lsn: u64,
@@ -63,7 +65,7 @@ impl ArrayState {
     /// A number that every commit to the array changes.
     pub(crate) fn version(&self) -> u64 {
         let parts = [
-            self.generation,
+            self.saved_as,
             self.physical_rows(),
             self.deleted(),
             self.replaced_lsn,
@@ -114,6 +116,7 @@ impl State {
                     deletions,
                     modified_us: put.modified_us,
                     overlay: Overlay::default(),
+                    saved_as: put.generation,
                     replaced_lsn: 0,
                     put_lsn: frame.lsn,
                 };
@@ -186,6 +189,7 @@ impl State {
                 let mut array = (*old).clone();
                 array.name = to.clone();
                 array.generation = *generation;
+                array.saved_as = *generation;
                 array.location = Location::Generation;
                 array.bitmap_due = true;
                 array.put_lsn = frame.lsn;

@@ -22,16 +22,13 @@ use crate::state::{ArrayState, State};
 /// clear again, and not so many that they are missed elsewhere.
 const SPARE: Range<u64> = 64 << 10..1 << 30;
 
-/// Bytes of journal that make the next commit a checkpoint first.
-pub(crate) const JOURNAL_LIMIT: u64 = 64 << 20;
-
 /// The writer's open files; one set a process and store.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     pub(crate) lock: Option<Private>,
     journal: Option<Arc<dyn File>>,
     /// The data file last written to, by generation.
-    data: Option<(u64, Private)>,
+    pub(crate) data: Option<(u64, Private)>,
     /// Files of superseded generations, and the record that superseded each: they may go when that
     /// record is on disk.
     pub(crate) superseded: Vec<(u64, u64)>,
@@ -91,9 +88,9 @@ impl WriteGuard<'_> {
             });
         }
         if let Some(journal) = &self.writer.journal {
-            self.shared.catch_up(&mut seen, &**journal)?;
+            self.shared.catch_up(&mut seen, &**journal, true)?;
         } else if let Ok(journal) = self.shared.dir.open(paths::JOURNAL, Open::Read) {
-            self.shared.catch_up(&mut seen, &*journal)?;
+            self.shared.catch_up(&mut seen, &*journal, true)?;
         }
         Ok(())
     }
@@ -378,6 +375,6 @@ impl WriteGuard<'_> {
     pub(crate) fn checkpoint_due(&self) -> bool {
         let seen = self.shared.seen.lock();
         let tail = seen.cursor.as_ref().map_or(0, |cursor| cursor.tail);
-        tail > JOURNAL_LIMIT.max(self.writer.checkpoint_at)
+        tail > self.options.limits.journal.max(self.writer.checkpoint_at)
     }
 }

@@ -21,5 +21,7 @@ mod kit;
 mod locks;
 mod model;
 mod modes;
+mod processes;
+mod replacing;
 mod views;
 mod workload;
