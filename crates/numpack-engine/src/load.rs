@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use numpack_format::journal::{EndReason, Frame, Header, Record};
+use numpack_format::journal::{EndReason, Frame, HEADER_LEN, Header, Record};
 use numpack_format::{ArrayName, BitmapFile, Metadata, SegmentManifest, Storage, Trailer};
 
 use crate::deletions::Deletions;
@@ -136,12 +136,12 @@ pub(crate) fn probe(file: &dyn File, path: &Path) -> Result<Probe> {
 
 fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
     let journal = optional(dir.open(paths::JOURNAL, Open::Read), path, paths::JOURNAL)?;
-    let before = match &journal {
-        Some(file) => probe(&**file, path)?,
-        None => Probe::default(),
+    let probed = match &journal {
+        Some(file) => probe(&**file, path),
+        None => Ok(Probe::default()),
     };
     let Some((metadata, stat)) = read_metadata(dir, path)? else {
-        if before.header.is_some() {
+        if probed?.header.is_some() {
             return Err(corrupt(
                 path,
                 "metadata.npkm is missing beside a journal".to_owned(),
@@ -152,6 +152,12 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
             journal,
             ..Loaded::default()
         }));
+    };
+    let (journal, before) = match (probed, journal) {
+        (Err(Error::Corrupt { .. }), Some(file)) if was_cut_short(&*file, &metadata) => {
+            (None, Probe::default())
+        }
+        (probed, journal) => (journal, probed?),
     };
     let state = base_state(dir, path, &metadata)?;
     if let Some(file) = &journal
@@ -194,6 +200,16 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         refuse_lost(dir, path, &loaded.state, &metadata)?;
     }
     Ok(loaded)
+}
+
+/// Whether a power cut took the first header of a new store, and left something else in its place: no
+/// record was ever written, for they come behind the headers.
+fn was_cut_short(journal: &dyn File, metadata: &Metadata) -> bool {
+    let first = metadata
+        .trailer
+        .as_ref()
+        .is_some_and(|trailer| trailer.epoch == 0);
+    first && journal.stat().is_ok_and(|stat| stat.len <= HEADER_LEN)
 }
 
 /// The arrays whose bitmaps have not as many deleted rows as the metadata says.

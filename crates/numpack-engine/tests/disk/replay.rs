@@ -160,12 +160,19 @@ impl Replay {
             .count()
     }
 
-    /// Which of the changes in between arrive, in at most about `budget` ways. After
-    /// [`Moment::Changed`] the newest always does: without it the crash came earlier.
-    pub fn choices(&self, event: &Event, budget: usize, rng: &mut Rng) -> Vec<Choice> {
+    /// Which of the changes in between arrive, in at most about `budget` ways. If asked for, the newest
+    /// always does: without it the crash came earlier.
+    pub fn choices(
+        &self,
+        event: &Event,
+        newest: bool,
+        budget: usize,
+        rng: &mut Rng,
+    ) -> Vec<Choice> {
         let names = self.uncertain_names();
         let count = names + self.file_changes.len();
         let newest = match event {
+            _ if !newest => None,
             Event::Name(_) => names.checked_sub(1),
             Event::Sector { .. } | Event::Size { .. } => count.checked_sub(1),
             _ => None,
@@ -301,7 +308,7 @@ mod tests {
         for event in disk.take_log() {
             replay.step(&event);
         }
-        let all = replay.choices(&Event::SyncAll, 256, &mut Rng::new(0));
+        let all = replay.choices(&Event::SyncAll, false, 256, &mut Rng::new(0));
         all.iter()
             .map(|choice| replay.cut(choice, 0))
             .map(|image| (contents(&image, "a"), contents(&image, "b")))

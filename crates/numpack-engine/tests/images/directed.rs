@@ -77,37 +77,38 @@ pub fn run(wanted: usize) -> Count {
     // A small run looks at all of them, less thoroughly.
     let ways = (wanted / 50_000).clamp(3, 256);
     on_two_threads(|number, explorer| {
-        if number >= count {
-            return false;
-        }
         let view = number % 2 == 1;
         let level = LEVELS[number / 2 % 3];
         let beginning = &beginnings[number / 6 % 3];
-        let operation = &operations[number / 18];
+        let (from_the_start, operation) = match operations.get(number / 18) {
+            Some(operation) => (false, operation),
+            // The making of a store, and what comes right after it.
+            None if number < count + 18 => (true, &vec![Op::Sync]),
+            None => return false,
+        };
         let case = format!("{level}, view {view}, {beginning:?}, {operation:?}");
         let story = OnPanic(|| case.clone());
-        let mut session = Session::new(&Image::default(), vec![State::default()], level, 1);
+        let first = vec![State::default()];
+        let mut session = Session::new(&Image::default(), first, level, 1);
         for op in beginning {
             session.run(op, 0);
         }
         if view {
             session.run(&Op::View(0), 0);
         }
-        let from = session.disk.log_len();
+        let mut from = session.disk.log_len();
         for op in operation {
             session.run(op, 0);
         }
         let session = session.finish();
         drop(story);
-        let depth = Depth { ways, second: 60 };
-        explorer.explore(
-            &case,
-            Replay::default(),
-            &session,
-            from,
-            depth,
-            &mut Rng::new(number as u64),
-        );
+        let mut depth = Depth { ways, second: 60 };
+        if from_the_start {
+            from = 0;
+            depth.ways = ways.max(32);
+        }
+        let mut rng = Rng::new(number as u64);
+        explorer.explore(&case, Replay::default(), &session, from, depth, &mut rng);
         true
     })
 }

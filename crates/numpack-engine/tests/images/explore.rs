@@ -95,9 +95,10 @@ impl Explorer {
                     self.second(case, next, &image.clone(), session, depth, rng);
                 }
             }
-            for choice in replay.choices(event, depth.ways, rng) {
+            // Rubbish lies only where a write is on its way, so that it may be the newest that is lost.
+            let filler = if rng.below(4) == 0 { 0xa5 } else { 0 };
+            for choice in replay.choices(event, filler == 0, depth.ways, rng) {
                 let _story = OnPanic(|| story(Crash::Cut, &choice));
-                let filler = if rng.below(4) == 0 { 0xa5 } else { 0 };
                 let mut image = replay.cut(&choice, filler);
                 reboot(&mut image);
                 let now = self.check(
