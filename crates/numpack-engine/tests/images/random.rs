@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use numpack_engine::Durability;
+use numpack_engine::{Durability, Limits};
 
 use super::explore::Depth;
 use super::{Count, on_two_threads};
 use crate::disk::{Image, Replay, Rng};
 use crate::kit::OnPanic;
-use crate::workload::{KINDS, Op, Session, State};
+use crate::workload::{KINDS, Op, Session, State, tight};
 
 fn operation(rng: &mut Rng) -> Op {
     let (at, rows) = (rng.below(3), 1 + rng.below(4));
@@ -59,7 +59,8 @@ pub fn run(wanted: usize) -> Count {
         let case = format!("random workload {number}, {level}: {ops:?}");
         let story = OnPanic(|| case.clone());
         let first = vec![State::default()];
-        let mut session = Session::new(&Image::default(), first, level, processes);
+        let limits = *rng.pick(&[Limits::default(), tight()]);
+        let mut session = Session::new(&Image::default(), first, level, processes).within(limits);
         for (process, op) in &ops {
             session.run(op, *process);
         }

@@ -7,7 +7,7 @@ mod state;
 use numpack_engine::{Durability, Result, Selection, Store};
 
 use crate::kit::bytes;
-pub use session::{Recorded, Session, open};
+pub use session::{Recorded, Session, open, tight};
 pub use state::{Array, State};
 
 /// Names and bytes of a row: rows that tear, rows that share a sector, and a name that is escaped.

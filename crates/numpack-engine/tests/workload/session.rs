@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use numpack_engine::fs::Fs;
-use numpack_engine::{ArraySnapshot, Durability, Mode, Options, Result, Store};
+use numpack_engine::{ArraySnapshot, Durability, Limits, Mode, Options, Result, Store};
 
 use super::{Op, State, perform, plan};
 use crate::disk::{Disk, Event, Image, Mark};
@@ -12,9 +12,21 @@ use crate::kit::PATH;
 
 /// Opens the store on `disk`.
 pub fn open(disk: &Disk, mode: Mode, durability: Durability) -> Result<Store> {
+    open_within(disk, mode, durability, Limits::default())
+}
+
+/// Limits under which a store tidies up by itself all the time.
+pub fn tight() -> Limits {
+    let mut limits = Limits::default();
+    (limits.journal, limits.pages, limits.copied) = (8192, 1, 0);
+    limits
+}
+
+fn open_within(disk: &Disk, mode: Mode, durability: Durability, limits: Limits) -> Result<Store> {
     let options = Options::default()
         .with_mode(mode)
-        .with_durability(durability);
+        .with_durability(durability)
+        .with_limits(limits);
     Store::open_on(
         Arc::new(disk.clone()) as Arc<dyn Fs>,
         Path::new(PATH),
@@ -26,6 +38,7 @@ pub fn open(disk: &Disk, mode: Mode, durability: Durability) -> Result<Store> {
 pub struct Session {
     pub disk: Disk,
     level: Durability,
+    limits: Limits,
     /// One a process.
     stores: Vec<(Disk, Option<Store>)>,
     /// Every state the store went through.
@@ -51,6 +64,7 @@ impl Session {
         Self {
             disk,
             level,
+            limits: Limits::default(),
             stores,
             history,
             views: Vec::new(),
@@ -58,11 +72,17 @@ impl Session {
         }
     }
 
+    /// The same with other limits.
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     fn store(&mut self, process: usize) -> Store {
-        let level = self.level;
+        let (level, limits) = (self.level, self.limits);
         let (disk, store) = &mut self.stores[process];
         store
-            .get_or_insert_with(|| open(disk, Mode::Append, level).unwrap())
+            .get_or_insert_with(|| open_within(disk, Mode::Append, level, limits).unwrap())
             .clone()
     }
 
