@@ -41,15 +41,15 @@ impl Patch {
         &self.rows[from..from + to_usize(piece.len) * self.row_bytes]
     }
 
-    /// Writes all rows to their places in `out`.
-    pub(crate) fn write_to(&self, out: &mut [u8]) {
+    /// Its rows, each run with the offset of its place.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let mut from = 0;
-        for &(start, len) in &*self.runs {
+        self.runs.iter().map(move |&(start, len)| {
             let len = to_usize(len) * self.row_bytes;
             let at = to_usize(start) * self.row_bytes;
-            out[at..at + len].copy_from_slice(&self.rows[from..from + len]);
             from += len;
-        }
+            (at, &self.rows[from - len..from])
+        })
     }
 
     pub(crate) fn pages(&self) -> u64 {

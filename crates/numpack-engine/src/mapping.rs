@@ -75,16 +75,69 @@ impl Mapping {
 }
 
 impl Mapping {
-    /// The same bytes to be written to by who alone has them.
+    /// Writes `pieces`, each with its offset, over what the map shows. The file stays as it is: every map
+    /// is private.
+    ///
+    /// Making a map writable costs a look at each of its pages that are there, so it is done for the
+    /// pages of the pieces alone where these are few (measured with 100 rows in 38 MB: 0.3 ms instead
+    /// of 2).
     ///
     /// # Errors
-    /// What the operating system says.
-    pub fn into_private(self) -> io::Result<PrivateMapping> {
-        Ok(PrivateMapping(match self.0 {
-            Bytes::Empty => None,
-            Bytes::File(map) | Bytes::Copy(map) => Some(map.make_mut()?),
-        }))
+    /// What the operating system says; the map may show some of the pieces then, and is of no more use.
+    pub(crate) fn overwrite(&mut self, pieces: &[(usize, &[u8])]) -> io::Result<()> {
+        let (Bytes::File(map) | Bytes::Copy(map)) = &mut self.0 else {
+            return Ok(());
+        };
+        let len = map.len();
+        if pieces.iter().any(|(at, bytes)| at + bytes.len() > len) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let base = map.as_ptr().cast_mut();
+        if pieces.len() * FEW > len / PAGE {
+            protect(base, len, true)?;
+            for &(at, bytes) in pieces {
+                // SAFETY: as below; all of the map is writable now.
+                unsafe {
+                    base.add(at)
+                        .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+                };
+            }
+            return protect(base, len, false);
+        }
+        for &(at, bytes) in pieces {
+            let first = at / PAGE * PAGE;
+            let end = (at + bytes.len()).next_multiple_of(PAGE).min(len);
+            // SAFETY: `first` lies in the map, as does everything before `end`.
+            let pages = unsafe { base.add(first) };
+            protect(pages, end - first, true)?;
+            // SAFETY: the piece lies in the map (checked above) and in pages that are writable now.
+            // Nobody else looks at them: the map is private (MAP_PRIVATE), and `&mut self` says that
+            // nobody in this process has a reference into it. `bytes` are of the heap, not of the map.
+            unsafe {
+                base.add(at)
+                    .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            };
+            protect(pages, end - first, false)?;
+        }
+        Ok(())
     }
+}
+
+/// Memory is protected in pages of this size or a multiple.
+const PAGE: usize = 4096;
+/// One piece in so many pages counts as few.
+const FEW: usize = 32;
+
+/// Makes pages of a map writable, or unwritable again.
+fn protect(pages: *mut u8, len: usize, write: bool) -> io::Result<()> {
+    use rustix::mm::{MprotectFlags, mprotect};
+    let flags = if write {
+        MprotectFlags::READ | MprotectFlags::WRITE
+    } else {
+        MprotectFlags::READ
+    };
+    // SAFETY: the caller gives pages of a map that it alone may change, and which stay readable.
+    unsafe { mprotect(pages.cast(), len, flags) }.map_err(io::Error::from)
 }
 
 impl AsRef<[u8]> for Mapping {
@@ -177,6 +230,30 @@ fn check_length(file: &File, len: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_go_over_the_map_and_not_into_the_file() {
+        use std::io::Write as _;
+        for count in [1, 200] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&vec![1; 100 * PAGE + 7]).unwrap();
+            let len = 100 * PAGE + 5;
+            let mut map = Mapping::of_file(&file, len).unwrap();
+            let mut model = vec![1; len];
+            let new = vec![9; PAGE + 3];
+            let pieces: Vec<(usize, &[u8])> = (0..count)
+                .map(|i| ((i * 7919) % (99 * PAGE), &new[..i % new.len()]))
+                .chain([(len - 2, &new[..2]), (0, &new[..])])
+                .collect();
+            map.overwrite(&pieces).unwrap();
+            for (at, bytes) in &pieces {
+                model[*at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            assert!(map.as_ref() == model);
+            assert!(map.overwrite(&[(len - 1, &new[..2])]).is_err());
+            assert!(Mapping::of_file(&file, len).unwrap().as_ref() == vec![1; len]);
+        }
+    }
 
     #[test]
     fn a_short_file_is_refused() {

@@ -125,7 +125,7 @@ impl Overlay {
         let mut newer = Vec::new();
         let mut at = self.0.clone();
         while let Some(link) = at.filter(|link| link.lsn > upto) {
-            at = link.before.0.clone();
+            at = link.before.clone().0;
             newer.push(link);
         }
         *self = Self::default();
@@ -167,11 +167,10 @@ impl Overlay {
         }
     }
 
-    /// Writes the rows of all records after `lsn` into `out`, which holds the array.
-    pub(crate) fn patch_since(&self, lsn: u64, out: &mut [u8]) {
-        for patch in self.patches_since(lsn).into_iter().rev() {
-            patch.write_to(out);
-        }
+    /// The rows of all records after `lsn` as bytes of the array, each with its offset, oldest first.
+    pub(crate) fn pieces_since(&self, lsn: u64) -> Vec<(usize, &[u8])> {
+        let patches = self.patches_since(lsn).into_iter().rev();
+        patches.flat_map(|patch| patch.placed()).collect()
     }
 
     /// The rows of all records after `lsn`, newest first.
@@ -279,10 +278,14 @@ mod tests {
         usize::try_from(n).unwrap()
     }
 
+    fn byte(n: u64) -> u8 {
+        u8::try_from(n % 256).unwrap()
+    }
+
     fn push(overlay: &mut Overlay, lsn: u64, runs: &[(u64, u64)], value: u8) {
         let count: u64 = runs.iter().map(|run| run.1).sum();
-        let rows: Vec<u8> = (0..to_usize(count) * WIDTH)
-            .map(|i| value.wrapping_add(i as u8))
+        let rows: Vec<u8> = (0..count * WIDTH as u64)
+            .map(|i| value.wrapping_add(byte(i)))
             .collect();
         overlay.push(lsn, &runs.into(), &rows.into(), WIDTH);
     }
@@ -291,7 +294,9 @@ mod tests {
         let mut out = vec![0; to_usize(rows) * WIDTH];
         overlay.patch(0..rows, &mut out);
         let mut again = vec![0; to_usize(rows) * WIDTH];
-        overlay.patch_since(0, &mut again);
+        for (at, bytes) in overlay.pieces_since(0) {
+            again[at..at + bytes.len()].copy_from_slice(bytes);
+        }
         assert_eq!(out, again);
         again.fill(0);
         let (patches, pieces) = overlay.flat();
@@ -344,9 +349,7 @@ mod tests {
         push(&mut overlay, 3, &[(0, 1)], 1);
         push(&mut overlay, 7, &[(1, 1)], 5);
         let mut all = overlay.clone();
-        let mut out = vec![0; 6];
-        overlay.patch_since(3, &mut out);
-        assert_eq!(out, [0, 0, 0, 5, 6, 7]);
+        assert_eq!(overlay.pieces_since(3), [(3, &[5, 6, 7][..])]);
         overlay.settle(3);
         assert_eq!(patched(&overlay, 2), [0, 0, 0, 5, 6, 7]);
         all.settle(7);
@@ -368,7 +371,7 @@ mod tests {
         let mut few = Overlay::default();
         let mut half = Overlay::default();
         for lsn in 1..=CROWDED as u64 + 10 {
-            push(&mut few, lsn, &[(lsn % 5, 1)], lsn as u8);
+            push(&mut few, lsn, &[(lsn % 5, 1)], byte(lsn));
             if lsn == CROWDED as u64 / 2 {
                 half = few.clone();
             }
@@ -376,7 +379,7 @@ mod tests {
         let stretches = few.0.as_ref().unwrap().stretches;
         assert_eq!(stretches, 5 + 10);
         assert!(!few.is_crowded() && !half.is_crowded());
-        let last = |n: u64| (n - 4..=n).find(|lsn| lsn % 5 == 0).unwrap() as u8;
+        let last = |n: u64| byte((n - 4..=n).find(|lsn| lsn % 5 == 0).unwrap());
         assert_eq!(patched(&few, 5)[0], last(CROWDED as u64 + 10));
         assert_eq!(patched(&half, 5)[0], last(CROWDED as u64 / 2));
 
@@ -405,8 +408,8 @@ mod tests {
                     from = start + len;
                     (start, len)
                 }).collect();
-                push(&mut overlay, lsn, &runs, lsn as u8 * 17);
-                let mut value = lsn as u8 * 17;
+                push(&mut overlay, lsn, &runs, byte(lsn * 17));
+                let mut value = byte(lsn * 17);
                 for &(start, len) in &runs {
                     for byte in &mut model[to_usize(start) * WIDTH..to_usize(start + len) * WIDTH] {
                         *byte = value;

@@ -109,17 +109,14 @@ impl Pin {
                 .lock()
                 .take_if(|(at, mapping)| *at <= lsn && mapping.as_ref().len() == len)
         {
-            let mapping = if at == lsn {
-                mapping
-            } else {
-                let mut private = mapping.into_private()?;
-                overlay.patch_since(at, private.as_mut());
-                private.into_read_only()?
-            };
-            return Ok(Self {
-                mapping: Some(mapping),
-                ground: Ground::Over(Arc::clone(base), upto),
-            });
+            let mut mapping = mapping;
+            // One that cannot be written to is made anew below.
+            if at == lsn || mapping.overwrite(&overlay.pieces_since(at)).is_ok() {
+                return Ok(Self {
+                    mapping: Some(mapping),
+                    ground: Ground::Over(Arc::clone(base), upto),
+                });
+            }
         }
         let (mut private, ground) = match base.file().map(Arc::clone).or_else(again) {
             Some(file) => (file.map_private(len)?, Ground::Over(Arc::clone(base), upto)),

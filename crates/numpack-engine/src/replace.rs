@@ -48,8 +48,11 @@ impl Plan<'_, '_> {
     }
 }
 
+/// First row and number of rows of each run.
+type Runs = Arc<[(u64, u64)]>;
+
 /// The rows sorted by where they go, each place once, and the runs they make.
-fn in_order(targets: &[u64], rows: &[u8], row_bytes: usize) -> (Arc<[(u64, u64)]>, Arc<[u8]>) {
+fn in_order(targets: &[u64], rows: &[u8], row_bytes: usize) -> (Runs, Arc<[u8]>) {
     if targets.is_sorted_by(|a, b| a < b) {
         return (runs_of(targets.iter().copied()).into(), rows.into());
     }

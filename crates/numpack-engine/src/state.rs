@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use numpack_format::journal::{Frame, Record, Replace};
+use numpack_format::journal::{Append, Frame, Record, Replace};
 use numpack_format::{ArrayMeta, ArrayName, SegmentManifest, Shape};
 
 use crate::deletions::{Deletions, Run};
@@ -122,31 +122,7 @@ impl State {
                 };
                 self.arrays.insert(put.name.clone(), Arc::new(array));
             }
-            Record::Append(append) => {
-                let array = self.edit(&append.name, append.generation)?;
-                // Absolute, so that replaying over a state that already has it changes nothing.
-                let end = append
-                    .start_row
-                    .checked_add(append.rows)
-                    .ok_or("row count overflows")?;
-                if append.start_row > array.physical_rows() {
-                    return Err(format!(
-                        "rows appended to \"{}\" at {} leave a gap after {}",
-                        append.name,
-                        append.start_row,
-                        array.physical_rows()
-                    ));
-                }
-                let added = end.saturating_sub(array.physical_rows());
-                if added > 0 {
-                    array.meta = array.with_rows(end).ok_or("array too large")?;
-                    if let Some(deletions) = &mut array.deletions {
-                        Arc::make_mut(deletions).extend(added);
-                        array.bitmap_due = true;
-                    }
-                }
-                array.modified_us = append.modified_us;
-            }
+            Record::Append(append) => self.append(append)?,
             Record::Replace(replace) => {
                 let array = self.edit(&replace.name, replace.generation)?;
                 check_replaced(array, replace)?;
@@ -231,6 +207,33 @@ impl State {
             None if matches!(frame.record, Record::Rename { .. }) => Ok(()),
             None => self.apply(frame),
         }
+    }
+
+    fn append(&mut self, append: &Append) -> Result<(), String> {
+        let array = self.edit(&append.name, append.generation)?;
+        // Absolute, so that replaying over a state that already has it changes nothing.
+        let end = append
+            .start_row
+            .checked_add(append.rows)
+            .ok_or("row count overflows")?;
+        if append.start_row > array.physical_rows() {
+            return Err(format!(
+                "rows appended to \"{}\" at {} leave a gap after {}",
+                append.name,
+                append.start_row,
+                array.physical_rows()
+            ));
+        }
+        let added = end.saturating_sub(array.physical_rows());
+        if added > 0 {
+            array.meta = array.with_rows(end).ok_or("array too large")?;
+            if let Some(deletions) = &mut array.deletions {
+                Arc::make_mut(deletions).extend(added);
+                array.bitmap_due = true;
+            }
+        }
+        array.modified_us = append.modified_us;
+        Ok(())
     }
 
     fn edit(&mut self, name: &ArrayName, generation: u64) -> Result<&mut ArrayState, String> {

@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_large_change_is_split_and_stays_the_same() {
         let wide = 3 << 20;
-        let rows: Vec<u8> = (0..13 * wide).map(|i: usize| (i / wide) as u8).collect();
+        let rows: Vec<u8> = (0..13).flat_map(|row| vec![row; wide]).collect();
         let parts = replace(&[(5, 7), (100, 6)], rows.clone()).split();
         assert_eq!(parts.len(), 3);
         assert_eq!(*parts[1].runs, [(10, 2), (100, 3)]);
