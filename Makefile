@@ -50,7 +50,7 @@ test-doc: .venv/rust.stamp ## Rust documentation examples, README.md included
 test-python: .venv/wheel.stamp .venv/tests.stamp $(OLD)/ready.stamp ## Python tests, README.md and the 0.4.2 interchange included
 	$(BIN)/python -m pytest tests/python
 
-test-deep: ## the same tests with far more random cases, and the mutants
+test-deep: .venv/wheel.stamp .venv/deep.stamp ## the same tests with far more random cases, PyTorch, and the mutants
 	NUMPACK_DEEP=1 PROPTEST_CASES=5000 $(MAKE) test
 	$(MAKE) test-mutants
 
@@ -102,9 +102,10 @@ clean: ## remove what this checkout made; the shared build in the cache stays
 	@touch $@
 
 .venv/tests.stamp: tests/python/requirements.txt
+.venv/deep.stamp: tests/python/requirements-deep.txt
 .venv/demo.stamp: examples/requirements.txt
 .venv/bench.stamp: benches/python/requirements.txt
-.venv/tests.stamp .venv/demo.stamp .venv/bench.stamp: .venv/tools.stamp
+.venv/tests.stamp .venv/deep.stamp .venv/demo.stamp .venv/bench.stamp: .venv/tools.stamp
 	$(BIN)/pip install --quiet -r $(filter %.txt,$^)
 	@touch $@
 

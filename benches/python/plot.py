@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib as mpl
-from report import MAIN, OWN
+from report import OWN
 from results import Run
 from timing import quantile
 
@@ -13,7 +13,13 @@ mpl.use("svg")
 
 import matplotlib.pyplot as plt
 
-COLOURS = {OWN: "#1b6ca8", "npy": "#b8b8b8", "memmap": "#7d7d7d", "numpack042": "#d98c3f"}
+COLOURS = {
+    OWN: "#1b6ca8",
+    "npy": "#b8b8b8",
+    "memmap": "#7d7d7d",
+    "numpack042": "#d98c3f",
+    "arrow_ipc": "#4f9d69",
+}
 
 
 def draw(run: Run, path: Path) -> None:
@@ -35,7 +41,7 @@ def draw(run: Run, path: Path) -> None:
 
 
 def _bars(run: Run, axes: plt.Axes) -> None:
-    peers = [peer for peer in (OWN, *MAIN) if any(peer in result.peers for result in run.rows)]
+    peers = [peer for peer in COLOURS if any(peer in result.peers for result in run.rows)]
     width = 0.8 / len(peers)
     for number, peer in enumerate(peers):
         values = [result.value(peer) for result in run.rows]

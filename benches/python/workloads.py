@@ -147,6 +147,11 @@ TABLE = (
     # 0.4.2 is no yardstick of the machine here: it waits for the disk.
     Row("drop_rows", "drop 100 rows", _EACH, within(0.02, npy=26.0)),
     Row("to_arrow", "to_arrow", _BULK, within(0.01, arrow_ipc=0.42)),
+    Row("to_arrow_table", "to_arrow of a table of 100 arrays", _EACH),
+    Row("to_polars", "polars.DataFrame of a store of 55 MB", _EACH),
+    Row("polars_grouped", "Polars: count and mean by label, 1,000,000 rows", _EACH),
+    Row("duckdb_grouped", "DuckDB: the same", _EACH),
+    Row("duckdb_vectors", "DuckDB: sum of the ids, and of a value of each vector", _EACH),
     Row("load_after_replaces", "first load after 1,000 random replaces (or 1 s of them)", _EACH),
     Row("close_after_40mb", "close after 40 MB changed", _EACH),
     Row("close_after_arrays", "close after 10,000 arrays changed", _EACH),

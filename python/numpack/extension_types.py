@@ -9,7 +9,7 @@ time pyarrow is there (see `arrow_hook.py`).
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow as pa  # type: ignore[import-untyped]
 
 __all__ = ["Complex64Type", "Complex128Type", "ComplexArray", "ComplexScalar"]
 

@@ -43,8 +43,8 @@ class Result:
         return True
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """The rows as an Arrow C stream, in the engine's batches."""
-        return self._query.stream()
+        """The rows as an Arrow C stream, in the engine's batches and the types asked for."""
+        return self._query.stream(requested_schema)
 
     def to_arrow(self) -> Any:
         """The rows as a pyarrow.Table (needs pyarrow)."""

@@ -81,7 +81,7 @@ class Table:
     @property
     def schema(self) -> Any:
         """The pyarrow.Schema of `to_arrow()` (needs pyarrow)."""
-        import pyarrow
+        import pyarrow  # type: ignore[import-untyped]
 
         return pyarrow.schema(_SchemaOf(self._views(), bool8=True))
 

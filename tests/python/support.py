@@ -1,7 +1,9 @@
 """What several test files share: sample arrays, exact comparison, mappings, child processes."""
 
 import hashlib
+import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -198,3 +200,31 @@ def finish(process, text=""):
         output = process.stdout.read()
     assert process.returncode == 0, process.returncode
     return output
+
+
+def segmented(path, name, pieces):
+    """A store as 0.7.0 writes an array above its segment size."""
+    folder = path / f"data_{name}_segments"
+    folder.mkdir(parents=True)
+    segments = []
+    for number, piece in enumerate(pieces):
+        file = f"data_{name}_segments/seg_{number:06}.npkd"
+        piece.tofile(path / file)
+        segments.append({"file": file, "rows": len(piece), "bytes": piece.nbytes})
+    manifest = json.dumps({"version": 1, "segments": segments}, indent=2)
+    (path / f"data_{name}.npkseg").write_text(manifest)
+    whole = np.concatenate(pieces)
+    metadata_of(path, [(name, whole, f"data_{name}.npkseg")])
+    return whole
+
+
+def metadata_of(path, entries):
+    codes = {dtype: code for code, dtype in enumerate(DTYPES)}
+    total = sum(array.nbytes for _, array, _ in entries)
+    raw = b"NPKB" + struct.pack("<IQI", 1, total, len(entries))
+    for name, array, file in entries:
+        raw += struct.pack("<I", len(name.encode())) + name.encode()
+        raw += struct.pack(f"<I{array.ndim}Q", array.ndim, *array.shape)
+        raw += struct.pack("<I", len(file.encode())) + file.encode()
+        raw += struct.pack("<QQBBIQQB", 1, array.nbytes, codes[array.dtype], 0, 0, 0, 0, 0)
+    (path / "metadata.npkm").write_bytes(raw)

@@ -1,13 +1,21 @@
 """Stores that go back and forth between this version and 0.4.2, and its documented calls."""
 
-import json
 import struct
 
 import numpack
 import numpy as np
 import pytest
 from numpack import NumPack
-from support import DTYPES, assert_same, assert_store, plain, run_python, sample
+from support import (
+    DTYPES,
+    assert_same,
+    assert_store,
+    metadata_of,
+    plain,
+    run_python,
+    sample,
+    segmented,
+)
 
 RANKS = [(6,), (6, 3), (4, 2, 3), (3, 2, 2, 2)]
 NAMES = ["a", "a b", "ü", "u\u0308", "日本", "🦀", "A", "%2F", "a.b", "-x", "e" * 240, ""]
@@ -237,34 +245,6 @@ def test_an_empty_store_goes_both_ways(path, python_042):
         npk.save({"a": np.arange(3)})
         npk.drop("a")
     other(python_042, "with NumPack(path) as npk: assert npk.get_member_list() == []", path)
-
-
-def segmented(path, name, pieces):
-    """A store as 0.7.0 writes an array above its segment size."""
-    folder = path / f"data_{name}_segments"
-    folder.mkdir(parents=True)
-    segments = []
-    for number, piece in enumerate(pieces):
-        file = f"data_{name}_segments/seg_{number:06}.npkd"
-        piece.tofile(path / file)
-        segments.append({"file": file, "rows": len(piece), "bytes": piece.nbytes})
-    manifest = json.dumps({"version": 1, "segments": segments}, indent=2)
-    (path / f"data_{name}.npkseg").write_text(manifest)
-    whole = np.concatenate(pieces)
-    metadata_of(path, [(name, whole, f"data_{name}.npkseg")])
-    return whole
-
-
-def metadata_of(path, entries):
-    codes = {dtype: code for code, dtype in enumerate(DTYPES)}
-    total = sum(array.nbytes for _, array, _ in entries)
-    raw = b"NPKB" + struct.pack("<IQI", 1, total, len(entries))
-    for name, array, file in entries:
-        raw += struct.pack("<I", len(name.encode())) + name.encode()
-        raw += struct.pack(f"<I{array.ndim}Q", array.ndim, *array.shape)
-        raw += struct.pack("<I", len(file.encode())) + file.encode()
-        raw += struct.pack("<QQBBIQQB", 1, array.nbytes, codes[array.dtype], 0, 0, 0, 0, 0)
-    (path / "metadata.npkm").write_bytes(raw)
 
 
 def test_segmented_arrays_of_0_7(path):

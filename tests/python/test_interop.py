@@ -7,7 +7,8 @@ import numpack
 import numpy as np
 import pytest
 from interop import PAIRS, arrays
-from support import assert_same, lies_in, plain, run_python
+from numpack import NumPack
+from support import address, assert_same, lies_in, plain, run_python, segmented
 
 pa = pytest.importorskip("pyarrow")
 pl = pytest.importorskip("polars")
@@ -214,14 +215,43 @@ def test_deleted_rows_of_several_columns(npk, path, gap):
     assert pl.DataFrame(npk)["a"].to_list() == live["a"].tolist()
 
 
-# ---------------------------------------------------------------------- requested_schema
-def test_requested_schema_is_honoured(npk):
-    npk.save({"flag": np.array([True, False]), "x": np.arange(2)})
-    wanted = pa.schema([("flag", pa.bool8()), ("x", pa.int64())])
-    found = pa.RecordBatchReader.from_stream(npk, schema=wanted).read_all()
-    assert found.schema == wanted and found["flag"].to_pylist() == [True, False]
-    plain_bool = pa.schema([("flag", pa.bool_()), ("x", pa.int64())])
-    assert pa.RecordBatchReader.from_stream(npk, schema=plain_bool).schema == plain_bool
+# ---------------------------------------------------------------------- segments
+def test_segments_of_0_7_are_chunks(path):
+    """An array in several files is one chunk a file, each over its own pages, all ways."""
+    pieces = [plain("float32", (rows, 3), rows) for rows in (6000, 5000, 9000)]
+    whole = segmented(path, "a", pieces)
+    with NumPack(path, mode="r") as npk:
+        table = npk.to_arrow(["a"], zero_copy_only=True)
+        for found in (table, pa.table(npk)):
+            assert [len(chunk) for chunk in found["a"].chunks] == [6000, 5000, 9000]
+            for chunk, piece in zip(found["a"].chunks, pieces, strict=True):
+                values = chunk.flatten().to_numpy(zero_copy_only=True)
+                assert lies_in(address(values), path)
+                assert_same(values.reshape(-1, 3), piece)
+        with pytest.raises(ValueError, match=r'"a".* 3 runs'):
+            npk.to_arrow("a", zero_copy_only=True)
+        assert_same(npk.to_arrow("a").flatten().to_numpy().reshape(-1, 3), whole)
+        assert_same(pl.DataFrame(npk)["a"].to_numpy(), whole)
+        assert_same(np.from_dlpack(npk.load("a", lazy=True)), whole)
+    with NumPack(path) as npk:
+        npk.replace({"a": np.zeros((2, 3), "f4")}, [0, 7000])
+        npk.drop("a", [3])
+        npk.append({"a": whole[:5]})
+        assert npk.to_arrow()["a"].chunks[0].flatten()[0].as_py() == 0
+        with NumPack(path.parent / "copy.npk") as other:
+            other.from_arrow(npk)
+            assert_same(other["a"], npk["a"])
+    for chunk, piece in zip(table["a"].chunks, pieces, strict=True):
+        assert_same(chunk.flatten().to_numpy().reshape(-1, 3), piece)
+
+
+def test_short_segments_are_gathered(path):
+    pieces = [plain("int16", (rows,), rows) for rows in (10, 20, 5)]
+    whole = segmented(path, "a", pieces)
+    with NumPack(path, mode="r") as npk:
+        (chunk,) = pa.table(npk)["a"].chunks
+        assert_same(chunk.to_numpy(), whole)
+        assert len(npk.to_arrow(zero_copy_only=True)["a"].chunks) == 3
 
 
 # ---------------------------------------------------------------------- extension types

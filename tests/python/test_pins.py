@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from numpack import NumPack
-from support import run_python
+from support import address, assert_same, mapping_at, run_python
 from test_lifetimes import ARRAY, EXPORTS
 
 # Another process tries to lock an inode exclusively, as a writer does before it uses it again.
@@ -23,7 +23,7 @@ else:
 """
 
 
-def data_file(path, held_inode=None):
+def data_file(path):
     """The file that holds the array now."""
     files = [
         file for file in path.rglob("*") if file.is_file() and file.stat().st_size == ARRAY.nbytes
@@ -87,3 +87,28 @@ def test_a_held_export_keeps_the_writer_away(path):
         got = npk.view("a")
         assert probe(file) == "pinned"
         np.testing.assert_array_equal(got, ARRAY)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["released", "held"])
+@pytest.mark.parametrize("export", EXPORTS)
+def test_a_writer_gets_the_inode_of_released_exports_only(path, export, held):
+    """A save writes over the file of a generation that was replaced, unless someone has it."""
+    take, look = EXPORTS[export]
+    with NumPack(path) as npk:
+
+        def saved(value):
+            npk.save({"a": np.full_like(ARRAY, value)})
+            return mapping_at(address(npk.view("a")))["inode"]
+
+        npk.save({"a": ARRAY})
+        first = mapping_at(address(npk.view("a")))["inode"]
+        got = [take(npk) for _ in range(3)]
+        assert saved(1) != first
+        if held:
+            assert saved(2) != first and saved(3) != first
+            assert_same(look(got[0]), ARRAY)
+        else:
+            look(got[0])
+            del got
+            gc.collect()
+            assert saved(2) == first

@@ -10,9 +10,10 @@ from inputs import NAME, assert_equal, cycle
 from timing import Task
 
 from peers.base import Peer
+from peers.relations import Relations
 
 
-class ArrowIpcPeer(Peer):
+class ArrowIpcPeer(Relations, Peer):
     """Every call opens the file; a change would rewrite the whole of it."""
 
     key = "arrow_ipc"
@@ -103,3 +104,21 @@ class ArrowIpcPeer(Peer):
         """The column over the map."""
         path = self._saved(directory)
         return Task(lambda: self._column(path))
+
+    def relation(self, directory: Path, arrays: dict[str, np.ndarray]) -> tuple:
+        """A file of one batch, opened and mapped at each call."""
+        path = directory / "table.arrow"
+        columns = {
+            name: pa.array(array)
+            if array.ndim == 1
+            else pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
+            for name, array in arrays.items()
+        }
+        table = pa.table(columns)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=len(table))
+        return lambda: pa.ipc.open_file(pa.memory_map(str(path))).read_all(), None
+
+    def table(self, source: pa.Table) -> pa.Table:
+        """It is one."""
+        return source

@@ -13,7 +13,7 @@ class Peer:
     """A library, or a way to use one. A row's method is named after the row.
 
     A method gets an empty directory of its own, sets the row up and returns its task. A peer
-    without a method for a row takes no part in it.
+    without a method for a row, or whose method returns None, takes no part in it.
     """
 
     key: ClassVar[str]
@@ -39,6 +39,8 @@ class Peer:
         directory = self.root / self.key / row
         directory.mkdir(parents=True)
         self._task = method(directory)
+        if self._task is None:  # a package that only this row needs is missing
+            return False
         self.resume()
         self._plan = calibrate(self._task, style, rounds, cap, budget_ns)
         self.pause()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpack
 import numpy as np
@@ -13,9 +14,10 @@ from inputs import NAME, assert_equal
 from timing import Task
 
 from peers.numpack_common import NumPackRows
+from peers.relations import Relations
 
 
-class NumPackPeer(NumPackRows):
+class NumPackPeer(Relations, NumPackRows):
     """The rows of 0.4.2's API and those that only this library has."""
 
     key = "numpack"
@@ -67,6 +69,20 @@ class NumPackPeer(NumPackRows):
 
         return Task(lambda: npk.to_arrow(NAME), check=check, close=npk.close)
 
+    def relation(self, directory: Path, arrays: dict[str, np.ndarray]) -> tuple:
+        """The open store."""
+        path = directory / "store"
+        npk = numpack.NumPack(path)
+        npk.open()
+        npk.save(arrays)
+        if NAME in arrays:
+            self.opened(npk, path)
+        return lambda: npk, npk.close
+
+    def table(self, source: numpack.NumPack) -> Any:
+        """All arrays over the files' pages."""
+        return source.to_arrow()
+
 
 class NumPackViewHeld(NumPackPeer):
     """Every call while a view of the array, taken before, is held and must not change."""
@@ -75,6 +91,7 @@ class NumPackViewHeld(NumPackPeer):
     title = "a view held"
 
     close_after_arrays = None
+    to_arrow_table = None
     """Other arrays than the one that is held."""
 
     _held: np.ndarray | None = None
@@ -105,6 +122,9 @@ class NumPackSecondReader(NumPackPeer):
 
     key = "numpack_reader"
     title = "a process reading"
+
+    to_arrow_table = None
+    """Other arrays than the one that is read."""
 
     _reader: subprocess.Popen | None = None
 

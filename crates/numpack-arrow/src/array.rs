@@ -12,7 +12,7 @@ use numpack_engine::{ArraySnapshot, OwnedBuffer, Run};
 
 use crate::buffer;
 use crate::datatype::{ArrowOptions, ArrowType};
-use crate::error::{ArrowViewError, Result};
+use crate::error::{Error, Result};
 
 /// All live rows of an array as one Arrow array.
 ///
@@ -22,13 +22,13 @@ use crate::error::{ArrowViewError, Result};
 /// not in the array.
 ///
 /// # Errors
-/// [`ArrowViewError::Scattered`] and [`ArrowViewError::NeedsCopy`] under
+/// [`Error::Scattered`] and [`Error::NeedsCopy`] under
 /// [`zero_copy_only`](ArrowOptions::zero_copy_only), and what the engine reports.
 pub fn array(array: &ArraySnapshot, options: &ArrowOptions) -> Result<ArrayRef> {
     let bytes = if array.is_contiguous() {
         buffer::from_view(array.contiguous()?)
     } else if options.zero_copy_only {
-        return Err(ArrowViewError::Scattered {
+        return Err(Error::Scattered {
             name: array.name().to_string(),
             runs: array.runs().len(),
             deleted: array.physical_rows() - array.rows(),
@@ -45,7 +45,7 @@ pub fn array(array: &ArraySnapshot, options: &ArrowOptions) -> Result<ArrayRef> 
 /// Physical rows of an array, all from one run of live rows, as an Arrow array without a copy.
 ///
 /// # Errors
-/// [`ArrowViewError::NotOneRun`] for rows that are not all live or lie apart, and what the engine
+/// [`Error::NotOneRun`] for rows that are not all live or lie apart, and what the engine
 /// reports.
 pub fn chunk(
     array: &ArraySnapshot,
@@ -57,7 +57,7 @@ pub fn chunk(
     let run = runs[..after].last();
     let inside = run.is_some_and(|run| physical.end <= run.start + run.len);
     if physical.start > physical.end || !(inside || physical.is_empty()) {
-        return Err(ArrowViewError::NotOneRun {
+        return Err(Error::NotOneRun {
             name: array.name().to_string(),
             start: physical.start,
             end: physical.end,
@@ -110,7 +110,7 @@ pub(crate) fn assemble(
     rows: u64,
     zero_copy_only: bool,
 ) -> Result<ArrayRef> {
-    let needs_copy = |reason| ArrowViewError::NeedsCopy {
+    let needs_copy = |reason| Error::NeedsCopy {
         name: array.name().to_string(),
         reason,
     };
@@ -135,7 +135,7 @@ pub(crate) fn assemble(
     let Some((child, width)) = arrow.list() else {
         return Ok(values);
     };
-    let len = usize::try_from(rows).map_err(|_| ArrowViewError::TooLong {
+    let len = usize::try_from(rows).map_err(|_| Error::TooLong {
         name: array.name().to_string(),
         rows,
     })?;

@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field, FieldRef};
 use numpack_engine::{ArrayInfo, ArraySnapshot};
 use numpack_format::DType;
 
-use crate::error::{ArrowViewError, Result};
+use crate::error::{Error, Result};
 
 /// Metadata key of a field whose storage does not tell the NumPy dtype: its value is NumPy's name.
 pub const DTYPE_KEY: &str = "numpack.dtype";
@@ -65,7 +65,7 @@ impl ArrowType {
     /// the first, the number of rows, does not matter). `name` is for the error's text.
     ///
     /// # Errors
-    /// [`ArrowViewError::TooWide`] for rows of more than `i32::MAX` values.
+    /// [`Error::TooWide`] for rows of more than `i32::MAX` values.
     pub fn new(name: &str, dtype: DType, dims: &[u64], options: &ArrowOptions) -> Result<Self> {
         let rank = dims.len();
         let pair = is_complex(dtype).then_some(2);
@@ -74,7 +74,7 @@ impl ArrowType {
             .iter()
             .try_fold(1_u64, |product, &dim| product.checked_mul(dim))
             .unwrap_or(u64::MAX);
-        let too_wide = |_| ArrowViewError::TooWide {
+        let too_wide = |_| Error::TooWide {
             name: name.to_owned(),
             width,
         };
@@ -138,7 +138,7 @@ impl ArrowType {
 /// The field of an array: its name, its Arrow type and its extension.
 ///
 /// # Errors
-/// [`ArrowViewError::TooWide`].
+/// [`Error::TooWide`].
 pub fn field(array: &ArraySnapshot, options: &ArrowOptions) -> Result<Field> {
     let name = array.name().as_str();
     Ok(ArrowType::new(name, array.dtype(), &array.shape(), options)?.field(name))
@@ -147,7 +147,7 @@ pub fn field(array: &ArraySnapshot, options: &ArrowOptions) -> Result<Field> {
 /// As [`field`], from a description instead of a snapshot.
 ///
 /// # Errors
-/// [`ArrowViewError::TooWide`].
+/// [`Error::TooWide`].
 pub fn info_field(info: &ArrayInfo, options: &ArrowOptions) -> Result<Field> {
     let name = info.name.as_str();
     Ok(ArrowType::new(name, info.dtype, &info.shape, options)?.field(name))

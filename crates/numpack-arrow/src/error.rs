@@ -1,12 +1,12 @@
 use arrow_schema::ArrowError;
 
-/// A result whose error is [`ArrowViewError`].
-pub type Result<T> = std::result::Result<T, ArrowViewError>;
+/// A result whose error is [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why an array could not be shown as Arrow.
+/// Why an array could not be shown as Arrow, or Arrow data not be taken as rows.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ArrowViewError {
+pub enum Error {
     /// The engine could not give the bytes.
     #[error(transparent)]
     Engine(#[from] numpack_engine::Error),
@@ -74,7 +74,88 @@ pub enum ArrowViewError {
         rows: u64,
     },
 
+    /// Arrow data of a type that no dtype stands for.
+    #[error(
+        "column \"{name}\" is {data_type} ({rows} rows): a store holds bool, integers, floats of \
+         16 to 64 bits, complex numbers of 64 and 128 bits, and lists of one length of them"
+    )]
+    Unsupported {
+        /// Name of the column.
+        name: String,
+        /// Its Arrow type.
+        data_type: String,
+        /// Its length.
+        rows: usize,
+    },
+
+    /// Arrow data with nulls, for which a store has no place.
+    #[error(
+        "column \"{name}\" has {nulls} {nouns}, and a store has none: fill them first",
+        nouns = if *nulls == 1 { "null" } else { "nulls" }
+    )]
+    Nulls {
+        /// Name of the column.
+        name: String,
+        /// How many values or lists are missing.
+        nulls: usize,
+    },
+
+    /// Lists of different lengths.
+    #[error(
+        "column \"{name}\": row {row} has a list of {given}, the first row one of {expected}; a \
+         store holds lists of one length"
+    )]
+    UnequalLists {
+        /// Name of the column.
+        name: String,
+        /// The first row that differs.
+        row: u64,
+        /// Length of the first list.
+        expected: usize,
+        /// Length of this row's list.
+        given: usize,
+    },
+
+    /// A column was named that the data do not have.
+    #[error("column \"{name}\" not found, the data has: {there}")]
+    NoColumn {
+        /// The name.
+        name: String,
+        /// Names of the columns that there are.
+        there: String,
+    },
+
+    /// Two columns have one name, and arrays have names of their own.
+    #[error("two columns are named \"{name}\"")]
+    TwoColumns {
+        /// The name.
+        name: String,
+    },
+
     /// Arrow refused the parts it was given.
     #[error(transparent)]
-    Arrow(#[from] ArrowError),
+    Arrow(ArrowError),
+}
+
+impl From<ArrowError> for Error {
+    /// What went through a stream as Arrow's comes out of it as what it was.
+    fn from(error: ArrowError) -> Self {
+        match error {
+            ArrowError::ExternalError(inner) => match inner.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(other) => Self::Arrow(ArrowError::ExternalError(other)),
+            },
+            other => Self::Arrow(other),
+        }
+    }
+}
+
+impl From<Error> for ArrowError {
+    /// For streams, whose errors are Arrow's.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Arrow(error) => error,
+            other => Self::ExternalError(Box::new(other)),
+        }
+    }
 }

@@ -33,10 +33,16 @@ mod batch;
 mod buffer;
 mod datatype;
 mod error;
+mod lists;
+mod origin;
 mod reader;
+mod rows;
+mod snapshot_reader;
 
 pub use array::{array, chunk, chunks};
-pub use batch::{batch, batches, batches_of, schema, schema_of};
+pub use batch::{batch, batches, schema, schema_of};
 pub use datatype::{AXIS_PREFIX, ArrowOptions, ArrowType, DTYPE_KEY, field, info_field};
-pub use error::{ArrowViewError, Result};
+pub use error::{Error, Result};
 pub use reader::ArrayReader;
+pub use rows::ArrowRows;
+pub use snapshot_reader::SnapshotReader;

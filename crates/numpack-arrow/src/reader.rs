@@ -7,7 +7,7 @@ use numpack_engine::ArraySnapshot;
 use crate::array::{arrow_type, assemble};
 use crate::buffer;
 use crate::datatype::{ArrowOptions, ArrowType};
-use crate::error::{ArrowViewError, Result};
+use crate::error::{Error, Result};
 
 /// Reads an array front to back in pieces of the caller's size.
 ///
@@ -32,7 +32,7 @@ impl ArrayReader {
     /// A reader at the first live row of `array`.
     ///
     /// # Errors
-    /// [`ArrowViewError::TooWide`].
+    /// [`Error::TooWide`].
     pub fn new(array: &ArraySnapshot, options: &ArrowOptions) -> Result<Self> {
         Ok(Self {
             array: array.clone(),
@@ -74,7 +74,7 @@ impl ArrayReader {
     /// The next `rows` rows, or what is left of them.
     ///
     /// # Errors
-    /// [`ArrowViewError::NeedsCopy`] for a piece across deleted rows under
+    /// [`Error::NeedsCopy`] for a piece across deleted rows under
     /// [`zero_copy_only`](ArrowOptions::zero_copy_only), and what the engine reports.
     pub fn read(&mut self, rows: u64) -> Result<ArrayRef> {
         let (bytes, rows) = if rows <= self.run_left() {
@@ -98,13 +98,13 @@ impl ArrayReader {
     fn gather(&mut self, rows: u64) -> Result<(Buffer, u64)> {
         let name = || self.array.name().to_string();
         if self.options.zero_copy_only {
-            return Err(ArrowViewError::NeedsCopy {
+            return Err(Error::NeedsCopy {
                 name: name(),
                 reason: "rows between these are deleted",
             });
         }
         let rows_here = usize::try_from(rows.min(self.array.rows()));
-        let capacity = rows_here.map_err(|_| ArrowViewError::TooLong { name: name(), rows })?;
+        let capacity = rows_here.map_err(|_| Error::TooLong { name: name(), rows })?;
         let mut bytes = MutableBuffer::new(capacity * self.array.row_bytes());
         let mut read = 0;
         while let Some(piece) = self.advance(rows - read) {

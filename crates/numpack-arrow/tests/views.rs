@@ -1,90 +1,14 @@
 //! Arrays of a real store as Arrow: what they hold, where they lie, and how long they live.
 
-use std::ops::Range;
-
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use numpack_arrow::{
-    ArrayReader, ArrowOptions, ArrowViewError, array, batch, batches, chunk, chunks, field, schema,
+    ArrayReader, ArrowOptions, Error, array, batch, batches, chunk, chunks, field, schema,
 };
-use numpack_engine::{ArraySnapshot, Options, Selection, Store};
-use numpack_format::{ArrayMeta, DType, Shape};
-use tempfile::TempDir;
+use numpack_format::DType;
 
-const DEFAULT: ArrowOptions = ArrowOptions {
-    zero_copy_only: false,
-    bool8: true,
-};
-const ZERO_COPY: ArrowOptions = ArrowOptions {
-    zero_copy_only: true,
-    bool8: true,
-};
-const PACKED: ArrowOptions = ArrowOptions {
-    zero_copy_only: false,
-    bool8: false,
-};
-
-/// A store in a directory that goes away with it.
-struct Fixture {
-    dir: TempDir,
-    store: Store,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("fixture.npk");
-        let store = Store::open(&path, &Options::default()).expect("a new store");
-        Self { dir, store }
-    }
-
-    fn put(&self, name: &str, dtype: DType, dims: &[u64], bytes: &[u8]) {
-        let shape = Shape::new(dims, dtype).expect("a shape");
-        let meta = ArrayMeta { dtype, shape };
-        let mut change = self.store.begin().expect("a transaction");
-        change
-            .put(name, &meta, &mut &*bytes)
-            .expect("rows that fit");
-        change.commit().expect("a commit");
-    }
-
-    /// An int64 array that holds `values`.
-    fn put_ints(&self, name: &str, values: Range<i64>) {
-        let bytes: Vec<u8> = values.clone().flat_map(i64::to_le_bytes).collect();
-        let rows = u64::try_from(values.end - values.start).expect("some rows");
-        self.put(name, DType::Int64, &[rows], &bytes);
-    }
-
-    fn delete(&self, name: &str, rows: impl IntoIterator<Item = i64>) {
-        let mut change = self.store.begin().expect("a transaction");
-        let rows = Selection::Rows(rows.into_iter().collect());
-        change.delete_rows(name, rows).expect("rows that exist");
-        change.commit().expect("a commit");
-    }
-
-    fn array(&self, name: &str) -> ArraySnapshot {
-        self.store.array(name).expect("an array")
-    }
-}
-
-/// The bytes of a fixed-width array or of the values of its lists.
-fn value_bytes(array: &ArrayRef) -> Vec<u8> {
-    let data = array.to_data();
-    let values = data.child_data().first().unwrap_or(&data);
-    values.buffers()[0].as_slice().to_vec()
-}
-
-fn value_address(array: &ArrayRef) -> usize {
-    let data = array.to_data();
-    let values = data.child_data().first().unwrap_or(&data);
-    values.buffers()[0].as_ptr() as usize
-}
-
-fn ints(array: &ArrayRef) -> Vec<i64> {
-    array.as_primitive::<Int64Type>().values().to_vec()
-}
+use crate::fixture::{DEFAULT, Fixture, PACKED, ZERO_COPY, ints, value_address, value_bytes};
 
 #[test]
 fn every_dtype_and_rank_lies_in_the_mapping() {
@@ -171,7 +95,7 @@ fn bools_pack_any_non_zero_byte_as_true() {
         bool8: false,
     };
     let error = array(&fixture.array("flag"), &refused).expect_err("bits are a copy");
-    assert!(matches!(error, ArrowViewError::NeedsCopy { .. }), "{error}");
+    assert!(matches!(error, Error::NeedsCopy { .. }), "{error}");
 }
 
 #[test]
@@ -209,7 +133,7 @@ fn deleted_rows_cost_one_copy_or_are_chunks() {
     for apart in [2..6, 3..5, 7..9, 9..11, 0..4] {
         let error = chunk(&snapshot, apart.clone(), &ZERO_COPY).expect_err("not one run");
         assert!(
-            matches!(error, ArrowViewError::NotOneRun { .. }),
+            matches!(error, Error::NotOneRun { .. }),
             "{apart:?}: {error}"
         );
     }
@@ -345,7 +269,7 @@ fn a_reader_maps_what_it_can_and_gathers_the_rest() {
     let mut strict = ArrayReader::new(&snapshot, &ZERO_COPY).expect("a reader");
     strict.skip(20);
     let error = strict.read(10).expect_err("a gather");
-    assert!(matches!(error, ArrowViewError::NeedsCopy { .. }), "{error}");
+    assert!(matches!(error, Error::NeedsCopy { .. }), "{error}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 use std::io;
 
 use datafusion::common::DataFusionError;
-use numpack_arrow::ArrowViewError;
 
 /// A result whose error is [`SqlError`].
 pub type Result<T> = std::result::Result<T, SqlError>;
@@ -16,7 +15,7 @@ pub enum SqlError {
 
     /// An array could not be shown as Arrow.
     #[error(transparent)]
-    View(#[from] ArrowViewError),
+    View(#[from] numpack_arrow::Error),
 
     /// The arrays of one relation have different numbers of rows.
     #[error(

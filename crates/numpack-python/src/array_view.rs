@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use numpack::{ArraySnapshot, Selection};
 use numpy::{PyArrayDescr, PyReadonlyArray1};
-use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCapsule, PyString, PyTuple};
@@ -266,8 +266,6 @@ impl ArrayView {
         py: Python<'py>,
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
-        // The protocol lets a producer ignore a request that it cannot meet.
-        let _ = requested_schema;
         if self.reshaped {
             return Err(errors::raise(
                 py,
@@ -279,7 +277,7 @@ impl ArrayView {
                 ),
             ));
         }
-        arrow::capsules(py, &self.snapshot)
+        arrow::capsules(py, &self.snapshot, requested_schema)
     }
 
     /// # Safety
@@ -290,14 +288,8 @@ impl ArrayView {
         flags: c_int,
     ) -> PyResult<()> {
         let py = slf.py();
-        let this = slf.get();
-        if !this.reshaped && !this.snapshot.is_contiguous() {
-            return Err(PyBufferError::new_err(format!(
-                "array \"{}\" has deleted rows: its buffer would be a copy, numpy.asarray makes one",
-                this.snapshot.name()
-            )));
-        }
-        let array = this.ndarray(py)?;
+        // Gathered where rows are deleted, as numpy.asarray has it.
+        let array = slf.get().ndarray(py)?;
         // SAFETY: view is Python's to fill. The exporter becomes the ndarray, which keeps the
         // memory alive and which PyBuffer_Release will release; it is read-only, so a request for
         // a writable buffer fails.

@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 
-use numpack::arrow::ArrowViewError;
 use numpack::datafusion::SqlError;
 use numpack::{Error, FormatError};
 use pyo3::exceptions::PyKeyboardInterrupt;
@@ -79,12 +78,21 @@ pub(crate) fn engine(py: Python<'_>, error: Error) -> PyErr {
     raised
 }
 
-/// An [`ArrowViewError`] as a Python exception.
-pub(crate) fn arrow(py: Python<'_>, error: ArrowViewError) -> PyErr {
+/// A [`numpack::arrow::Error`] as a Python exception.
+pub(crate) fn arrow(py: Python<'_>, error: numpack::arrow::Error) -> PyErr {
     match error {
-        ArrowViewError::Engine(error) => engine(py, error),
-        ArrowViewError::Scattered { .. } | ArrowViewError::NeedsCopy { .. } => {
+        numpack::arrow::Error::Engine(error) => engine(py, error),
+        numpack::arrow::Error::Scattered { .. } | numpack::arrow::Error::NeedsCopy { .. } => {
             raise(py, "NotContiguousError", &error.to_string())
+        }
+        numpack::arrow::Error::UnequalRows { .. } | numpack::arrow::Error::UnequalLists { .. } => {
+            raise(py, "ShapeError", &error.to_string())
+        }
+        numpack::arrow::Error::NoColumn { .. } => {
+            raise(py, "ArrayNotFoundError", &error.to_string())
+        }
+        numpack::arrow::Error::Unsupported { .. } => {
+            raise(py, "UnsupportedDTypeError", &error.to_string())
         }
         other => raise(py, "ArgumentError", &other.to_string()),
     }

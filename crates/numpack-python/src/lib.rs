@@ -22,6 +22,7 @@ mod info;
 mod ndarray;
 mod query;
 mod relation;
+mod requested;
 mod selection;
 mod signals;
 mod store;

@@ -3,6 +3,8 @@
 
 use std::ffi::c_int;
 
+use arrow::buffer::Buffer;
+use numpack::arrow::ArrowRows;
 use numpack::{DType, OwnedBuffer, PrivateMap, View};
 use numpy::npyffi::{self, NpyTypes, PY_ARRAY_API, PyArrayObject};
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
@@ -22,9 +24,24 @@ const SMALL: usize = 64 * 1024;
 struct SharedBytes {
     #[allow(
         dead_code,
-        reason = "held for its Drop: the mapping lives as long as the array"
+        reason = "held for its Drop: the memory lives as long as the array"
     )]
-    view: View,
+    memory: Shared,
+}
+
+/// Memory that others may read too.
+enum Shared {
+    View(View),
+    Arrow(Buffer),
+}
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::View(view) => view.as_ref(),
+            Self::Arrow(buffer) => buffer.as_slice(),
+        }
+    }
 }
 
 enum Memory {
@@ -76,15 +93,39 @@ pub(crate) fn over_view<'py>(
     dtype: DType,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let bytes: &[u8] = view.as_ref();
+    over_shared(py, Shared::View(view), dtype, shape)
+}
+
+/// Arrow data as an ndarray: read-only over the Arrow buffer where it lies there as NumPy has it,
+/// else a writable one that holds a copy.
+pub(crate) fn over_rows(py: Python<'_>, rows: ArrowRows) -> PyResult<Bound<'_, PyAny>> {
+    let dims = rows.meta().shape.dims().iter();
+    let shape = dims
+        .map(|&length| usize::try_from(length))
+        .collect::<Result<Vec<_>, _>>()?;
+    let dtype = rows.meta().dtype;
+    match rows.buffer() {
+        Some(buffer) => over_shared(py, Shared::Arrow(buffer.clone()), dtype, &shape),
+        None => filled(py, dtype, &shape, move |out| rows.read_all(out)),
+    }
+}
+
+fn over_shared<'py>(
+    py: Python<'py>,
+    memory: Shared,
+    dtype: DType,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyAny>> {
+    let bytes = memory.as_ref();
     let (address, len) = (bytes.as_ptr() as usize, bytes.len());
     if len == 0 {
         let array = empty(py, dtype, shape)?;
         array.call_method1("setflags", (false,))?;
         return Ok(array);
     }
-    let owner = Bound::new(py, SharedBytes { view })?;
-    // SAFETY: address and len are the view's bytes, which `owner` keeps mapped. The array is made
+    let owner = Bound::new(py, SharedBytes { memory })?;
+    // SAFETY: address and len are the bytes of a view or an Arrow buffer, which `owner` keeps where
+    // they are. The array is made
     // without the writeable flag, and SharedBytes has no buffer through which to get it back.
     unsafe { over(py, owner.into_any(), address, len, dtype, shape, false) }
 }

@@ -12,6 +12,7 @@ use pyo3::types::{PyCapsule, PyDict};
 
 use crate::columns;
 use crate::errors;
+use crate::requested::{Conformed, requested};
 
 /// The rows that a query gave, in the engine's batches.
 #[pyclass(frozen, module = "numpack._internal")]
@@ -55,10 +56,17 @@ impl QueryResult {
         self.batches.iter().map(RecordBatch::num_rows).sum()
     }
 
-    /// A capsule for `__arrow_c_stream__`.
-    fn stream<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+    /// A capsule for `__arrow_c_stream__`, in the requested types where Arrow can cast to them.
+    #[pyo3(signature = (requested_schema=None))]
+    fn stream<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let wanted = requested_schema.map(requested).transpose()?;
         let batches = self.batches.clone().into_iter().map(Ok);
         let reader = RecordBatchIterator::new(batches, SchemaRef::clone(&self.schema));
+        let reader = Conformed::new(reader, &self.schema, wanted.as_ref());
         let stream = FFI_ArrowArrayStream::new(Box::new(reader));
         PyCapsule::new_with_value(py, stream, c"arrow_array_stream")
     }

@@ -218,11 +218,24 @@ pub(crate) fn checked_array<'py>(
     if let Ok(array) = value.cast::<PyUntypedArray>() {
         let kept = plain(name, array)?;
         dtypes::supported(name, &kept.dtype())?;
-        if kept.dtype().is_native_byteorder().unwrap_or(true) {
+        if kept.dtype().is_native_byteorder().unwrap_or(true) && is_writable(&kept)? {
             return Ok(kept.into_any());
         }
     }
-    Ok(Input::any(name, value)?.array.into_any())
+    let array = Input::any(name, value)?.array;
+    if is_writable(&array)? {
+        return Ok(array.into_any());
+    }
+    // load() inside the block hands the kept array out, and what load() hands out can be written.
+    array.call_method0(pyo3::intern!(value.py(), "copy"))
+}
+
+fn is_writable(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
+    let py = array.py();
+    array
+        .getattr(pyo3::intern!(py, "flags"))?
+        .getattr(pyo3::intern!(py, "writeable"))?
+        .extract()
 }
 
 /// For batch_mode's append: rows of the array's dtype and row shape.

@@ -14,12 +14,12 @@ pub mod journal {
     };
 }
 
-/// Snapshots as Apache Arrow arrays, without a copy where the rows allow it.
+/// Snapshots as Apache Arrow arrays, without a copy where the rows allow it, and Arrow as rows.
 #[cfg(feature = "arrow")]
 pub mod arrow {
     pub use numpack_arrow::{
-        AXIS_PREFIX, ArrayReader, ArrowOptions, ArrowType, ArrowViewError, DTYPE_KEY, array, batch,
-        batches, batches_of, chunk, chunks, field, info_field, schema, schema_of,
+        AXIS_PREFIX, ArrayReader, ArrowOptions, ArrowRows, ArrowType, DTYPE_KEY, Error, Result,
+        SnapshotReader, array, batch, batches, chunk, chunks, field, info_field, schema, schema_of,
     };
 }
 
