@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
-use numpack_format::journal::Header;
+use numpack_format::journal::{Header, PROBE_LEN};
 use numpack_format::{
     ArrayName, Metadata, MetadataEntry, Storage, Trailer, TrailerEntry, store_files,
 };
@@ -66,6 +66,10 @@ impl WriteGuard<'_> {
         }
         let stats = self.settle_lengths(&state, flush)?;
         let header = self.next_header(state.lsn)?;
+        let made = self.shared.seen.lock().header.is_none();
+        if made {
+            self.make_journal(flush)?;
+        }
         self.write_metadata(&state, &stats, &header, flush)?;
         self.remove_replaced(&state)?;
         self.begin_epoch(state, header, flush)?;
@@ -161,6 +165,21 @@ impl WriteGuard<'_> {
             stats.push(stat);
         }
         Ok(stats)
+    }
+
+    /// Puts the head of a journal on disk, blank: its first header then arrives or does not, but there
+    /// is never anything else in its place, whoever writes records behind it before it is flushed.
+    fn make_journal(&mut self, flush: bool) -> Result<()> {
+        let journal = self.journal()?;
+        write_all_at(&*journal, &[0; PROBE_LEN], 0)
+            .map_err(|source| self.io("write", paths::JOURNAL, source))?;
+        if !flush {
+            return Ok(());
+        }
+        journal
+            .sync_data()
+            .map_err(|source| self.flush_failed(paths::JOURNAL, source))?;
+        self.sync_dir(paths::PRIVATE_DIR)
     }
 
     fn next_header(&self, lsn: u64) -> Result<Header> {

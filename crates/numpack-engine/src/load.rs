@@ -141,24 +141,21 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         None => Ok(Probe::default()),
     };
     let Some((metadata, stat)) = read_metadata(dir, path)? else {
-        if probed?.header.is_some() {
+        let header = match (probed, &journal) {
+            (Err(Error::Corrupt { .. }), Some(file)) if holds_no_record(&**file) => None,
+            (probed, _) => probed?.header,
+        };
+        if header.is_some() {
             return Err(corrupt(
                 path,
                 "metadata.npkm is missing beside a journal".to_owned(),
             ));
         }
         refuse_orphans(dir, path)?;
-        return Ok(Some(Loaded {
-            journal,
-            ..Loaded::default()
-        }));
+        // A writer opens it, blank or damaged; a reader has nothing to look for in it.
+        return Ok(Some(Loaded::default()));
     };
-    let (journal, before) = match (probed, journal) {
-        (Err(Error::Corrupt { .. }), Some(file)) if was_cut_short(&*file, &metadata) => {
-            (None, Probe::default())
-        }
-        (probed, journal) => (journal, probed?),
-    };
+    let before = probed?;
     let state = base_state(dir, path, &metadata)?;
     if let Some(file) = &journal
         && probe(&**file, path)?.header != before.header
@@ -202,14 +199,10 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
     Ok(loaded)
 }
 
-/// Whether a power cut took the first header of a new store, and left something else in its place: no
-/// record was ever written, for they come behind the headers.
-fn was_cut_short(journal: &dyn File, metadata: &Metadata) -> bool {
-    let first = metadata
-        .trailer
-        .as_ref()
-        .is_some_and(|trailer| trailer.epoch == 0);
-    first && journal.stat().is_ok_and(|stat| stat.len <= HEADER_LEN)
+/// Whether a damaged journal is one whose making was cut short by a power cut: records come behind
+/// its head.
+fn holds_no_record(journal: &dyn File) -> bool {
+    journal.stat().is_ok_and(|stat| stat.len <= HEADER_LEN)
 }
 
 /// The arrays whose bitmaps have not as many deleted rows as the metadata says.
