@@ -392,6 +392,9 @@ impl WriteGuard<'_> {
         }
         let cursor = Cursor::start(&header);
         seen.header = Some(header);
+        if flush {
+            seen.flushed = state.lsn;
+        }
         self.hint(&mut seen, &*journal, &cursor)?;
         seen.checkpoint_lsn = state.lsn;
         seen.cursor = Some(cursor);

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use numpack_format::journal::{EndReason, Frame, HEADER_LEN, Header, Record};
+use numpack_format::journal::{EndReason, Frame, HEADER_LEN, Header, Hint, Record};
 use numpack_format::{ArrayName, BitmapFile, Metadata, SegmentManifest, Storage, Trailer};
 
 use crate::deletions::Deletions;
@@ -19,6 +19,7 @@ use crate::journal::{Cursor, Probe, ProbeError, walk};
 use crate::overlay::Overlay;
 use crate::paths;
 use crate::recovery;
+use crate::shared::Seen;
 use crate::state::{ArrayState, Location, State};
 
 /// A store as read from its files.
@@ -26,20 +27,7 @@ use crate::state::{ArrayState, Location, State};
 pub(crate) struct Loaded {
     pub(crate) state: State,
     pub(crate) journal: Option<Arc<dyn File>>,
-    pub(crate) header: Option<Header>,
-    pub(crate) cursor: Option<Cursor>,
-    pub(crate) hint_seq: u64,
-    /// The metadata file, as it was when it was read.
-    pub(crate) metadata: Option<Stat>,
-    /// Whether the metadata carries our trailer: nobody else has written it since.
-    pub(crate) trailer: bool,
-    pub(crate) checkpoint_lsn: u64,
-    pub(crate) touched: Touched,
-    /// Records wait on top of metadata that another program rewrote.
-    pub(crate) foreign: bool,
-    /// The machine was restarted, or a flush failed, since the journal was begun: the next writer
-    /// makes a checkpoint first.
-    pub(crate) recovery_due: bool,
+    pub(crate) seen: Seen,
 }
 
 /// What the records of this epoch touched; a checkpoint cleans up after them.
@@ -164,22 +152,24 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
     }
     let mut loaded = Loaded {
         state,
-        metadata: Some(stat),
-        trailer: metadata.trailer.is_some(),
-        hint_seq: before.hint.as_ref().map_or(0, |hint| hint.seq),
-        header: before.header,
         journal,
-        ..Loaded::default()
+        seen: Seen {
+            metadata: Some(stat),
+            trailer: metadata.trailer.is_some(),
+            header: before.header,
+            ..Seen::default()
+        },
     };
+    loaded.seen.take_hint(before.hint.as_ref());
     let Some(header) = before.header else {
-        loaded.checkpoint_lsn = metadata
+        loaded.seen.checkpoint_lsn = metadata
             .trailer
             .as_ref()
             .map_or(0, |trailer| trailer.checkpoint_lsn);
-        loaded.state.lsn = loaded.checkpoint_lsn;
+        loaded.state.lsn = loaded.seen.checkpoint_lsn;
         return Ok(Some(loaded));
     };
-    loaded.checkpoint_lsn = match &metadata.trailer {
+    loaded.seen.checkpoint_lsn = match &metadata.trailer {
         Some(trailer) if trailer.store_id != header.store_id => {
             return Err(corrupt(
                 path,
@@ -191,9 +181,9 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         None => header.base_lsn,
     };
     let miscounted = miscounted(&loaded.state, &metadata);
-    let loaded = replay(&mut loaded, dir, path, &header)?;
+    let loaded = replay(&mut loaded, dir, path, &header, before.hint.as_ref())?;
     if let Some(loaded) = &loaded {
-        refuse_miscounted(path, &miscounted, &loaded.touched)?;
+        refuse_miscounted(path, &miscounted, &loaded.seen.touched)?;
         refuse_lost(dir, path, &loaded.state, &metadata)?;
     }
     Ok(loaded)
@@ -262,6 +252,7 @@ fn replay(
     dir: &dyn Dir,
     path: &Path,
     header: &Header,
+    hint: Option<&Hint>,
 ) -> Result<Option<Loaded>> {
     let Some(file) = loaded.journal.clone() else {
         return Ok(Some(std::mem::take(loaded)));
@@ -278,13 +269,16 @@ fn replay(
     }
     refuse_unknown(&end, path)?;
     let rebooted = header.boot_hash != recovery::boot_hash();
-    loaded.recovery_due = rebooted;
-    loaded.foreign = !loaded.trailer && frames.iter().any(|(_, frame)| frame.lsn > header.meta_lsn);
-    if loaded.foreign {
+    let end = cursor.lsn.max(loaded.seen.checkpoint_lsn);
+    refuse_shortened(hint, header, end, rebooted, path)?;
+    loaded.seen.recovery_due = rebooted;
+    loaded.seen.foreign =
+        !loaded.seen.trailer && frames.iter().any(|(_, frame)| frame.lsn > header.meta_lsn);
+    if loaded.seen.foreign {
         frames.clear();
     }
     if rebooted {
-        let synced = cursor.synced.max(loaded.checkpoint_lsn);
+        let synced = cursor.synced.max(loaded.seen.checkpoint_lsn);
         let keep = recovery::longest_prefix(dir, &loaded.state, &frames, synced)
             .map_err(|source| Error::io("verify", path, source))?;
         frames.truncate(keep);
@@ -292,12 +286,12 @@ fn replay(
             at.encode(std::slice::from_ref(frame)).1
         });
     }
-    loaded.state.lsn = loaded.checkpoint_lsn;
+    loaded.state.lsn = loaded.seen.checkpoint_lsn;
     for (offset, frame) in &frames {
-        loaded.touched.note(frame);
+        loaded.seen.touched.note(frame);
         // What was written to a file without a flush may be gone.
         let gone = rebooted && matches!(frame.record, Record::Applied { .. });
-        if frame.lsn > loaded.checkpoint_lsn && !gone {
+        if frame.lsn > loaded.seen.checkpoint_lsn && !gone {
             loaded.state.apply(frame).map_err(|reason| {
                 corrupt(
                     path,
@@ -310,9 +304,37 @@ fn replay(
         }
     }
     loaded.state.lsn = loaded.state.lsn.max(cursor.lsn);
-    loaded.hint_seq = after.hint.map_or(0, |hint| hint.seq);
-    loaded.cursor = Some(cursor);
+    loaded.seen.take_hint(after.hint.as_ref());
+    loaded.seen.cursor = Some(cursor);
     Ok(Some(std::mem::take(loaded)))
+}
+
+/// Refuses a journal that ends before a record of which is known that it was there: it was damaged, and
+/// rows of what is missing may have been folded into a file already. `hint` was read before the records.
+fn refuse_shortened(
+    hint: Option<&Hint>,
+    header: &Header,
+    end: u64,
+    rebooted: bool,
+    path: &Path,
+) -> Result<()> {
+    // One of a later epoch had a header, too, which was written, and flushed, before it.
+    let Some(hint) = hint.filter(|hint| hint.epoch >= header.epoch) else {
+        return Ok(());
+    };
+    // Of what was not flushed a restart of the machine may have taken records and left the hint.
+    let known = if rebooted {
+        hint.synced_lsn
+    } else {
+        hint.last_lsn
+    };
+    if end >= known {
+        return Ok(());
+    }
+    Err(corrupt(
+        path,
+        format!(".npk/journal ends after record {end}, and record {known} had been written"),
+    ))
 }
 
 /// Refuses a journal that goes on with a committed record which this release cannot apply.

@@ -49,9 +49,9 @@ struct Cache {
 }
 
 /// Idle maps that are kept, and with each a descriptor.
-const IDLE: usize = 32;
+const IDLE: usize = 128;
 /// Descriptors that pins in use keep at the most: a process may hold few, and views many arrays.
-const FILES: usize = 64;
+const FILES: usize = 128;
 
 impl Pins {
     /// The pin under `key` if it is in use and maps at least `len` bytes.

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use numpack_format::journal::Header;
+use numpack_format::journal::{Header, Hint};
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Stat};
 use crate::journal::{Cursor, walk};
-use crate::load::{self, Loaded, Touched, corrupt, probe};
+use crate::load::{self, Touched, corrupt, probe};
 use crate::paths;
 use crate::pins::Pins;
 use crate::state::State;
@@ -44,12 +44,33 @@ pub(crate) struct Seen {
     pub(crate) header: Option<Header>,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) hint_seq: u64,
+    /// Everything up to here was flushed by somebody who told. A SYNCED record alone does not say so while
+    /// the machine runs: who wrote it may have been killed before its flush.
+    pub(crate) flushed: u64,
+    /// The metadata file, as it was when it was read.
     pub(crate) metadata: Option<Stat>,
+    /// Whether the metadata carries our trailer: nobody else has written it since.
     pub(crate) trailer: bool,
     pub(crate) checkpoint_lsn: u64,
     pub(crate) touched: Touched,
+    /// Records wait on top of metadata that another program rewrote.
     pub(crate) foreign: bool,
+    /// The machine was restarted, or a flush failed, since the journal was begun: the next writer
+    /// makes a checkpoint first.
     pub(crate) recovery_due: bool,
+}
+
+impl Seen {
+    /// Notes what the newest hint says.
+    pub(crate) fn take_hint(&mut self, hint: Option<&Hint>) {
+        let Some(hint) = hint else {
+            return;
+        };
+        self.hint_seq = self.hint_seq.max(hint.seq);
+        if self.header.as_ref().map(|header| header.epoch) == Some(hint.epoch) {
+            self.flushed = self.flushed.max(hint.synced_lsn);
+        }
+    }
 }
 
 impl Shared {
@@ -80,32 +101,10 @@ impl Shared {
 
     /// Reads everything anew.
     pub(crate) fn reload(&self, seen: &mut Seen) -> Result<()> {
-        let Loaded {
-            state,
-            journal,
-            header,
-            cursor,
-            hint_seq,
-            metadata,
-            trailer,
-            checkpoint_lsn,
-            touched,
-            foreign,
-            recovery_due,
-        } = load::load(&*self.dir, &self.path)?;
-        *self.journal.write() = journal;
-        *seen = Seen {
-            header,
-            cursor,
-            hint_seq,
-            metadata,
-            trailer,
-            checkpoint_lsn,
-            touched,
-            foreign,
-            recovery_due,
-        };
-        *self.state.write() = state;
+        let loaded = load::load(&*self.dir, &self.path)?;
+        *self.journal.write() = loaded.journal;
+        *seen = loaded.seen;
+        *self.state.write() = loaded.state;
         self.publish(seen);
         Ok(())
     }
@@ -141,7 +140,7 @@ impl Shared {
         }
         if seq != seen.hint_seq {
             self.catch_up(&mut seen, &*file, false)?;
-            seen.hint_seq = seen.hint_seq.max(seq);
+            seen.take_hint(now.hint.as_ref());
             self.publish(&seen);
         }
         Ok(())

@@ -197,11 +197,15 @@ impl WriteGuard<'_> {
             return journal
                 .sync_data()
                 .map_err(|source| self.io("flush", paths::JOURNAL, source))
-                .inspect_err(|_| self.poison(&*journal, &seen));
+                .inspect_err(|_| self.poison(&*journal, &seen))
+                .map(|()| seen.flushed = seen.flushed.max(cursor.synced));
         }
         let after = self.flush(&mut seen, &*journal, &cursor)?;
         self.hint(&mut seen, &*journal, &after)?;
-        shared.state.write().lsn = after.lsn;
+        // Of a checkpoint that was cut short, the metadata may be ahead of what is left of the journal.
+        let mut state = shared.state.write();
+        state.lsn = state.lsn.max(after.lsn);
+        drop(state);
         seen.cursor = Some(after);
         shared.publish(&seen);
         drop(seen);
@@ -259,6 +263,7 @@ impl WriteGuard<'_> {
                 .sync_data()
                 .map_err(|source| self.io("flush", paths::JOURNAL, source))?;
             seen.touched.note(&frame);
+            seen.flushed = after.synced;
             Ok(after)
         })();
         flushed.inspect_err(|_| self.poison(journal, seen))
@@ -300,7 +305,7 @@ impl WriteGuard<'_> {
             epoch: cursor.epoch,
             tail: cursor.tail,
             last_lsn: cursor.lsn,
-            synced_lsn: cursor.synced,
+            synced_lsn: seen.flushed,
             chain: cursor.chain,
         };
         write_all_at(journal, &hint.encode(), Hint::offset(hint.seq)).map_err(|source| {
@@ -314,17 +319,11 @@ impl WriteGuard<'_> {
 
     /// Removes files of superseded generations as far as a power cut may not bring them back.
     pub(crate) fn collect(&mut self) {
-        let synced = self
-            .shared
-            .seen
-            .lock()
-            .cursor
-            .as_ref()
-            .map_or(0, |cursor| cursor.synced);
+        let flushed = self.shared.seen.lock().flushed;
         let dir = &self.shared.dir;
         self.writer.superseded.retain(|&(generation, by)| {
             // A file that cannot be removed now is an orphan that the next checkpoint removes.
-            by > synced
+            by > flushed
                 || dir
                     .unlink(&paths::generation(generation))
                     .is_err_and(|_| false)
