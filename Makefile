@@ -36,7 +36,7 @@ demo: .venv/wheel.stamp .venv/demo.stamp $(OLD)/ready.stamp ## build, install, a
 wheel: .venv/wheel.stamp ## build the wheel and install it into .venv
 
 # --- tests -------------------------------------------------------------------------------------
-.PHONY: test test-rust test-doc test-python test-deep
+.PHONY: test test-rust test-doc test-python test-deep test-mutants
 test: test-rust test-doc test-python ## every test: Rust, documentation, SQL files, Python
 
 test-rust: .venv/rust.stamp ## Rust unit and integration tests, sqllogictest files
@@ -50,8 +50,12 @@ test-doc: .venv/rust.stamp ## Rust documentation examples, README.md included
 test-python: .venv/wheel.stamp .venv/tests.stamp $(OLD)/ready.stamp ## Python tests, README.md and the 0.4.2 interchange included
 	$(BIN)/python -m pytest tests/python
 
-test-deep: .venv/wheel.stamp .venv/deep.stamp ## the same tests with far more random cases, and PyTorch
+test-deep: .venv/wheel.stamp .venv/deep.stamp ## the same tests with far more random cases, PyTorch, and the mutants
 	NUMPACK_DEEP=1 PROPTEST_CASES=5000 $(MAKE) test
+	$(MAKE) test-mutants
+
+test-mutants: .venv/rust.stamp ## break the engine on purpose and see its crash tests fail
+	$(PYTHON) scripts/mutants.py $(CACHE)/mutants
 
 # --- checks ------------------------------------------------------------------------------------
 .PHONY: check check-rust check-python check-text

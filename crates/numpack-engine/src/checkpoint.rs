@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
-use numpack_format::journal::Header;
+use numpack_format::journal::{Header, PROBE_LEN};
 use numpack_format::{
     ArrayName, Metadata, MetadataEntry, Storage, Trailer, TrailerEntry, store_files,
 };
 
 use crate::error::{Error, Result};
+use crate::fold::Folded;
 use crate::fs::{Lock, Open, Stat, write_all_at};
 use crate::journal::Cursor;
 use crate::options::Durability;
@@ -27,20 +28,36 @@ impl WriteGuard<'_> {
         !seen.touched.names.is_empty() || seen.recovery_due
     }
 
-    /// Writes a checkpoint.
-    pub(crate) fn checkpoint(&mut self, durability: Durability) -> Result<()> {
-        let flush = durability != Durability::None;
+    /// Writes a checkpoint; false if arrays with rows in the journal are mapped by somebody and too large
+    /// to be copied, so that the journal must stay. `force` copies them all the same.
+    pub(crate) fn checkpoint(&mut self, durability: Durability, force: bool) -> Result<bool> {
+        // What a power cut left is told from what it took by hashes, and by names in `.npk`: a kill
+        // between renaming those and writing the header would have the next open look for them again.
+        let flush = durability != Durability::None || self.shared.seen.lock().recovery_due;
         if flush {
             self.sync()?;
         }
         let mut state = self.shared.state.read().clone();
+        let force = force || self.must_checkpoint();
+        if let Folded::Mapped(bytes) = self.fold_all(&mut state, flush, force)? {
+            let tail = self.tail();
+            let limit = self.options.limits.journal;
+            let most = limit.saturating_mul(2).max(bytes / 8);
+            if tail < most {
+                self.writer.checkpoint_at = most.min(tail + limit / 4);
+                return Ok(false);
+            }
+            self.fold_all(&mut state, flush, true)?;
+        }
         let mut renamed = false;
         for array in state.arrays.values_mut() {
             let array = Arc::make_mut(array);
             if array.generation == 0 {
                 array.generation = random();
+                array.saved_as = array.generation;
             }
-            self.write_bitmap(array, flush)?;
+            // A bitmap must have its name on disk before the metadata that counts its rows, too.
+            renamed |= self.write_bitmap(array, flush)?;
             renamed |= self.promote(array)?;
         }
         if renamed && flush {
@@ -49,25 +66,36 @@ impl WriteGuard<'_> {
         }
         let stats = self.settle_lengths(&state, flush)?;
         let header = self.next_header(state.lsn)?;
+        let made = self.shared.seen.lock().header.is_none();
+        if made {
+            self.make_journal(flush)?;
+        }
         self.write_metadata(&state, &stats, &header, flush)?;
         self.remove_replaced(&state)?;
-        self.begin_epoch(state, header, flush)
+        self.begin_epoch(state, header, flush)?;
+        Ok(true)
+    }
+
+    fn tail(&self) -> u64 {
+        let seen = self.shared.seen.lock();
+        seen.cursor.as_ref().map_or(0, |cursor| cursor.tail)
     }
 
     fn sync_dir(&self, sub: &str) -> Result<()> {
         self.shared
             .dir
             .sync(sub)
-            .map_err(|source| self.io("flush", sub, source))
+            .map_err(|source| self.flush_failed(sub, source))
     }
 
-    fn write_bitmap(&self, array: &mut ArrayState, flush: bool) -> Result<()> {
+    /// Writes the bitmap of an array if it changed, and tells whether it did.
+    fn write_bitmap(&self, array: &mut ArrayState, flush: bool) -> Result<bool> {
         if !std::mem::take(&mut array.bitmap_due) {
-            return Ok(());
+            return Ok(false);
         }
         let Some(deletions) = array.deletions.as_ref().filter(|d| d.deleted() > 0) else {
             array.deletions = None;
-            return Ok(());
+            return Ok(false);
         };
         let name = array.name.bitmap_file();
         self.replace_file(
@@ -75,7 +103,8 @@ impl WriteGuard<'_> {
             &name,
             &deletions.to_file().encode(),
             flush,
-        )
+        )?;
+        Ok(true)
     }
 
     /// Gives a generation the array's own name.
@@ -124,16 +153,33 @@ impl WriteGuard<'_> {
                 let cut = || {
                     let file = self.shared.dir.open(&name, Open::Write)?;
                     file.set_len(committed)?;
-                    if flush {
-                        file.sync_data()?;
-                    }
-                    file.stat()
+                    Ok((file.stat()?, file))
                 };
-                stat = cut().map_err(|source| self.io("truncate", &name, source))?;
+                let (cut, file) = cut().map_err(|source| self.io("truncate", &name, source))?;
+                if flush {
+                    file.sync_data()
+                        .map_err(|source| self.flush_failed(&name, source))?;
+                }
+                stat = cut;
             }
             stats.push(stat);
         }
         Ok(stats)
+    }
+
+    /// Puts the head of a journal on disk, blank: its first header then arrives or does not, but there
+    /// is never anything else in its place, whoever writes records behind it before it is flushed.
+    fn make_journal(&mut self, flush: bool) -> Result<()> {
+        let journal = self.journal()?;
+        write_all_at(&*journal, &[0; PROBE_LEN], 0)
+            .map_err(|source| self.io("write", paths::JOURNAL, source))?;
+        if !flush {
+            return Ok(());
+        }
+        journal
+            .sync_data()
+            .map_err(|source| self.flush_failed(paths::JOURNAL, source))?;
+        self.sync_dir(paths::PRIVATE_DIR)
     }
 
     fn next_header(&self, lsn: u64) -> Result<Header> {
@@ -193,6 +239,8 @@ impl WriteGuard<'_> {
                 data_ino: stat.ino,
                 data_mtime_ns: stat.mtime_ns,
                 deleted: array.deleted(),
+                saved_as: array.saved_as,
+                replaced_lsn: array.replaced_lsn,
                 sums_hash: 0,
             });
         let trailer = Trailer {
@@ -222,9 +270,13 @@ impl WriteGuard<'_> {
         let write = || {
             let file = dir.open(next, Open::CreateNew)?;
             write_all_at(&*file, bytes, 0)?;
-            if flush { file.sync_data() } else { Ok(()) }
+            Ok(file)
         };
-        write().map_err(|source| self.io("write", next, source))?;
+        let file = write().map_err(|source| self.io("write", next, source))?;
+        if flush {
+            file.sync_data()
+                .map_err(|source| self.flush_failed(next, source))?;
+        }
         dir.rename(next, name)
             .map_err(|source| self.io("replace", name, source))
     }
@@ -329,14 +381,20 @@ impl WriteGuard<'_> {
         write_all_at(&*journal, &header.encode(), slot)
             .map_err(|source| self.io("write", paths::JOURNAL, source))?;
         if made && flush {
-            journal
-                .sync_data()
-                .map_err(|source| self.io("flush", paths::JOURNAL, source))?;
-            self.sync_dir(paths::PRIVATE_DIR)?;
-            self.sync_dir("")?;
+            let flushed = || {
+                journal.sync_data()?;
+                shared.dir.sync(paths::PRIVATE_DIR)?;
+                shared.dir.sync("")
+            };
+            flushed()
+                .map_err(|source| self.io("flush", paths::JOURNAL, source))
+                .inspect_err(|_| self.poison(&*journal, &seen))?;
         }
         let cursor = Cursor::start(&header);
         seen.header = Some(header);
+        if flush {
+            seen.flushed = state.lsn;
+        }
         self.hint(&mut seen, &*journal, &cursor)?;
         seen.checkpoint_lsn = state.lsn;
         seen.cursor = Some(cursor);
@@ -349,6 +407,8 @@ impl WriteGuard<'_> {
         shared.publish(&seen);
         drop(seen);
         self.writer.superseded.clear();
+        self.writer.asked.clear();
+        self.writer.checkpoint_at = 0;
         Ok(())
     }
 }

@@ -49,8 +49,13 @@ fn commit_changes(
             check_unchanged(&state, read)?;
         }
     }
-    if guard.checkpoint_due() {
-        guard.checkpoint(durability)?;
+    if guard.must_checkpoint() || guard.checkpoint_due() {
+        guard.checkpoint(durability, false)?;
+    }
+    for change in &changes {
+        if let Some(name) = change.replaced() {
+            guard.fold_if_many(name, durability)?;
+        }
     }
     let mut plan = Plan::new(&mut guard, options);
     for change in changes {

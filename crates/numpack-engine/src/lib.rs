@@ -26,23 +26,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod acquire;
 mod checkpoint;
 mod commit;
 mod deletions;
 mod dump;
 mod error;
+mod fold;
 mod fork;
 pub mod fs;
+mod index;
 mod journal;
 mod load;
+mod lock;
 mod mapping;
 mod memory;
 mod options;
+mod overlay;
 mod paths;
 mod pin;
+mod pins;
 mod plan;
+mod read;
 mod recovery;
 mod registry;
+mod replace;
 mod rewrite;
 mod selection;
 mod shared;
@@ -60,7 +68,7 @@ pub use error::{Error, Result};
 pub use fork::generation as fork_generation;
 pub use mapping::{Mapping, PrivateMapping};
 pub use memory::OwnedBuffer;
-pub use options::{Durability, Interrupt, Mode, Options};
+pub use options::{Durability, Interrupt, Limits, Mode, Options};
 pub use selection::{RowSet, Selection};
 pub use snapshot::{ArraySnapshot, Snapshot};
 pub use staging::RowSource;

@@ -4,20 +4,22 @@
 //! everything read is checked against the journal's header read before and after, and read again
 //! when that moved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use numpack_format::journal::{EndReason, Frame, Header, Record};
+use numpack_format::journal::{EndReason, Frame, HEADER_LEN, Header, Hint, Record};
 use numpack_format::{ArrayName, BitmapFile, Metadata, SegmentManifest, Storage, Trailer};
 
 use crate::deletions::Deletions;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Open, Stat, read_exact_at};
 use crate::journal::{Cursor, Probe, ProbeError, walk};
+use crate::overlay::Overlay;
 use crate::paths;
 use crate::recovery;
+use crate::shared::Seen;
 use crate::state::{ArrayState, Location, State};
 
 /// A store as read from its files.
@@ -25,30 +27,19 @@ use crate::state::{ArrayState, Location, State};
 pub(crate) struct Loaded {
     pub(crate) state: State,
     pub(crate) journal: Option<Arc<dyn File>>,
-    pub(crate) header: Option<Header>,
-    pub(crate) cursor: Option<Cursor>,
-    pub(crate) hint_seq: u64,
-    /// The metadata file, as it was when it was read.
-    pub(crate) metadata: Option<Stat>,
-    /// Whether the metadata carries our trailer: nobody else has written it since.
-    pub(crate) trailer: bool,
-    pub(crate) checkpoint_lsn: u64,
-    pub(crate) touched: Touched,
-    /// Records wait on top of metadata that another program rewrote.
-    pub(crate) foreign: bool,
-    /// The machine was restarted, or a flush failed, since the journal was begun: the next writer
-    /// makes a checkpoint first.
-    pub(crate) recovery_due: bool,
+    pub(crate) seen: Seen,
 }
 
 /// What the records of this epoch touched; a checkpoint cleans up after them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Touched {
     /// Every array that a record names.
-    pub(crate) names: std::collections::BTreeSet<ArrayName>,
+    pub(crate) names: BTreeSet<ArrayName>,
     /// Files that hold payload which may not be on disk yet: array and generation, and the last
     /// record that wrote to it.
     pub(crate) unsynced: BTreeMap<(ArrayName, u64), u64>,
+    /// Files that rows were folded into without a flush: array and generation.
+    pub(crate) folded: BTreeSet<(ArrayName, u64)>,
 }
 
 impl Touched {
@@ -64,8 +55,16 @@ impl Touched {
                 self.unsynced
                     .insert((append.name.clone(), append.generation), frame.lsn);
             }
+            Record::Replace(replace) => {
+                self.names.insert(replace.name.clone());
+            }
             Record::DeleteRows(delete) => {
                 self.names.insert(delete.name.clone());
+            }
+            Record::Applied {
+                name, generation, ..
+            } => {
+                self.folded.insert((name.clone(), *generation));
             }
             Record::Drop { name } => {
                 self.names.insert(name.clone());
@@ -125,23 +124,26 @@ pub(crate) fn probe(file: &dyn File, path: &Path) -> Result<Probe> {
 
 fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
     let journal = optional(dir.open(paths::JOURNAL, Open::Read), path, paths::JOURNAL)?;
-    let before = match &journal {
-        Some(file) => probe(&**file, path)?,
-        None => Probe::default(),
+    let probed = match &journal {
+        Some(file) => probe(&**file, path),
+        None => Ok(Probe::default()),
     };
     let Some((metadata, stat)) = read_metadata(dir, path)? else {
-        if before.header.is_some() {
+        let header = match (probed, &journal) {
+            (Err(Error::Corrupt { .. }), Some(file)) if holds_no_record(&**file) => None,
+            (probed, _) => probed?.header,
+        };
+        if header.is_some() {
             return Err(corrupt(
                 path,
                 "metadata.npkm is missing beside a journal".to_owned(),
             ));
         }
         refuse_orphans(dir, path)?;
-        return Ok(Some(Loaded {
-            journal,
-            ..Loaded::default()
-        }));
+        // A writer opens it, blank or damaged; a reader has nothing to look for in it.
+        return Ok(Some(Loaded::default()));
     };
+    let before = probed?;
     let state = base_state(dir, path, &metadata)?;
     if let Some(file) = &journal
         && probe(&**file, path)?.header != before.header
@@ -150,22 +152,24 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
     }
     let mut loaded = Loaded {
         state,
-        metadata: Some(stat),
-        trailer: metadata.trailer.is_some(),
-        hint_seq: before.hint.as_ref().map_or(0, |hint| hint.seq),
-        header: before.header,
         journal,
-        ..Loaded::default()
+        seen: Seen {
+            metadata: Some(stat),
+            trailer: metadata.trailer.is_some(),
+            header: before.header,
+            ..Seen::default()
+        },
     };
+    loaded.seen.take_hint(before.hint.as_ref());
     let Some(header) = before.header else {
-        loaded.checkpoint_lsn = metadata
+        loaded.seen.checkpoint_lsn = metadata
             .trailer
             .as_ref()
             .map_or(0, |trailer| trailer.checkpoint_lsn);
-        loaded.state.lsn = loaded.checkpoint_lsn;
+        loaded.state.lsn = loaded.seen.checkpoint_lsn;
         return Ok(Some(loaded));
     };
-    loaded.checkpoint_lsn = match &metadata.trailer {
+    loaded.seen.checkpoint_lsn = match &metadata.trailer {
         Some(trailer) if trailer.store_id != header.store_id => {
             return Err(corrupt(
                 path,
@@ -176,7 +180,70 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         Some(trailer) => trailer.checkpoint_lsn,
         None => header.base_lsn,
     };
-    replay(&mut loaded, dir, path, &header)
+    let miscounted = miscounted(&loaded.state, &metadata);
+    let loaded = replay(&mut loaded, dir, path, &header, before.hint.as_ref())?;
+    if let Some(loaded) = &loaded {
+        refuse_miscounted(path, &miscounted, &loaded.seen.touched)?;
+        refuse_lost(dir, path, &loaded.state, &metadata)?;
+    }
+    Ok(loaded)
+}
+
+/// Whether a damaged journal is one whose making was cut short by a power cut: records come behind
+/// its head.
+fn holds_no_record(journal: &dyn File) -> bool {
+    journal.stat().is_ok_and(|stat| stat.len <= HEADER_LEN)
+}
+
+/// The arrays whose bitmaps have not as many deleted rows as the metadata says.
+fn miscounted(state: &State, metadata: &Metadata) -> Vec<ArrayName> {
+    let entries = metadata.trailer.iter().flat_map(|trailer| &trailer.entries);
+    let arrays = state.arrays.values().zip(entries);
+    arrays
+        .filter(|(array, known)| array.deleted() != known.deleted)
+        .map(|(array, _)| array.name.clone())
+        .collect()
+}
+
+/// Bitmaps have no checksum, but a count in the metadata. An interrupted checkpoint may have written
+/// a bitmap already, but only of an array that a record of this epoch names.
+fn refuse_miscounted(path: &Path, arrays: &[ArrayName], touched: &Touched) -> Result<()> {
+    match arrays.iter().find(|name| !touched.names.contains(*name)) {
+        Some(name) => Err(corrupt(
+            path,
+            format!(
+                "{} has another number of deleted rows than metadata.npkm says",
+                name.bitmap_file()
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A generation without a file of its own has become its array's. If that is still the file that the
+/// metadata speaks of, the rows are lost: a journal that was cut off or damaged names generations
+/// that were superseded since and removed. No other rows may stand in for them.
+fn refuse_lost(dir: &dyn Dir, path: &Path, state: &State, metadata: &Metadata) -> Result<()> {
+    let Some(trailer) = &metadata.trailer else {
+        return Ok(());
+    };
+    for array in state.arrays.values() {
+        let file = paths::generation(array.generation);
+        if !matches!(array.location, Location::Generation) || dir.stat(&file).is_ok() {
+            continue;
+        }
+        let mut entries = metadata.arrays.iter().zip(&trailer.entries);
+        let superseded = entries.any(|(entry, known)| {
+            entry.name == array.name
+                && known.generation != array.generation
+                && (dir.stat(&array.name.data_file())).is_ok_and(|stat| stat.ino == known.data_ino)
+        });
+        if superseded {
+            let missing = io::ErrorKind::NotFound.into();
+            return Err(Error::io("open", path.join(file), missing));
+        }
+    }
+    Ok(())
 }
 
 /// Applies the journal; `None` when it was begun anew meanwhile.
@@ -185,6 +252,7 @@ fn replay(
     dir: &dyn Dir,
     path: &Path,
     header: &Header,
+    hint: Option<&Hint>,
 ) -> Result<Option<Loaded>> {
     let Some(file) = loaded.journal.clone() else {
         return Ok(Some(std::mem::take(loaded)));
@@ -201,23 +269,29 @@ fn replay(
     }
     refuse_unknown(&end, path)?;
     let rebooted = header.boot_hash != recovery::boot_hash();
-    loaded.recovery_due = rebooted;
-    loaded.foreign = !loaded.trailer && frames.iter().any(|(_, frame)| frame.lsn > header.meta_lsn);
-    if loaded.foreign {
+    let end = cursor.lsn.max(loaded.seen.checkpoint_lsn);
+    refuse_shortened(hint, header, end, rebooted, path)?;
+    loaded.seen.recovery_due = rebooted;
+    loaded.seen.foreign =
+        !loaded.seen.trailer && frames.iter().any(|(_, frame)| frame.lsn > header.meta_lsn);
+    if loaded.seen.foreign {
         frames.clear();
     }
     if rebooted {
-        let synced = cursor.synced.max(loaded.checkpoint_lsn);
-        let keep = recovery::longest_prefix(dir, &loaded.state, &frames, synced);
+        let synced = cursor.synced.max(loaded.seen.checkpoint_lsn);
+        let keep = recovery::longest_prefix(dir, &loaded.state, &frames, synced)
+            .map_err(|source| Error::io("verify", path, source))?;
         frames.truncate(keep);
         cursor = frames.iter().fold(Cursor::start(header), |at, (_, frame)| {
             at.encode(std::slice::from_ref(frame)).1
         });
     }
-    loaded.state.lsn = loaded.checkpoint_lsn;
+    loaded.state.lsn = loaded.seen.checkpoint_lsn;
     for (offset, frame) in &frames {
-        loaded.touched.note(frame);
-        if frame.lsn > loaded.checkpoint_lsn {
+        loaded.seen.touched.note(frame);
+        // What was written to a file without a flush may be gone.
+        let gone = rebooted && matches!(frame.record, Record::Applied { .. });
+        if frame.lsn > loaded.seen.checkpoint_lsn && !gone {
             loaded.state.apply(frame).map_err(|reason| {
                 corrupt(
                     path,
@@ -230,9 +304,37 @@ fn replay(
         }
     }
     loaded.state.lsn = loaded.state.lsn.max(cursor.lsn);
-    loaded.hint_seq = after.hint.map_or(0, |hint| hint.seq);
-    loaded.cursor = Some(cursor);
+    loaded.seen.take_hint(after.hint.as_ref());
+    loaded.seen.cursor = Some(cursor);
     Ok(Some(std::mem::take(loaded)))
+}
+
+/// Refuses a journal that ends before a record of which is known that it was there: it was damaged, and
+/// rows of what is missing may have been folded into a file already. `hint` was read before the records.
+fn refuse_shortened(
+    hint: Option<&Hint>,
+    header: &Header,
+    end: u64,
+    rebooted: bool,
+    path: &Path,
+) -> Result<()> {
+    // One of a later epoch had a header, too, which was written, and flushed, before it.
+    let Some(hint) = hint.filter(|hint| hint.epoch >= header.epoch) else {
+        return Ok(());
+    };
+    // Of what was not flushed a restart of the machine may have taken records and left the hint.
+    let known = if rebooted {
+        hint.synced_lsn
+    } else {
+        hint.last_lsn
+    };
+    if end >= known {
+        return Ok(());
+    }
+    Err(corrupt(
+        path,
+        format!(".npk/journal ends after record {end}, and record {known} had been written"),
+    ))
 }
 
 /// Refuses a journal that goes on with a committed record which this release cannot apply.
@@ -332,6 +434,9 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
             deletions,
             bitmap_due: false,
             modified_us: entry.modified_us,
+            overlay: Overlay::default(),
+            saved_as: known.map_or(0, |known| known.saved_as),
+            replaced_lsn: known.map_or(0, |known| known.replaced_lsn),
             put_lsn: 0,
         };
         state.arrays.insert(entry.name.clone(), Arc::new(array));

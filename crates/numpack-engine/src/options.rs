@@ -122,6 +122,33 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// Asked while waiting.
     pub interrupt: Option<Interrupt>,
+    /// When the store tidies up by itself.
+    pub limits: Limits,
+}
+
+/// From which sizes on a store does by itself what [`Store::checkpoint`](crate::Store::checkpoint) does,
+/// or a part of it. The defaults suit nearly everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of journal from which on a commit makes a checkpoint first.
+    pub journal: u64,
+    /// Pages of 4 KiB of one array in which replaced rows lie that its file does not have, from which on
+    /// they are written there: every view has so many pages of its own.
+    pub pages: u64,
+    /// Bytes of arrays that a checkpoint copies because somebody has them mapped; what is more stays in
+    /// the journal.
+    pub copied: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            journal: 64 << 20,
+            pages: 16 << 10,
+            copied: 64 << 20,
+        }
+    }
 }
 
 impl Default for Options {
@@ -131,6 +158,7 @@ impl Default for Options {
             durability: Durability::default(),
             lock_timeout: Duration::from_secs(30),
             interrupt: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -164,6 +192,13 @@ impl Options {
     #[must_use]
     pub fn with_lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
+        self
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::fs::Open;
 use crate::options::Options;
 use crate::paths;
+use crate::pin::Patience;
 use crate::rewrite::{LiveRows, Patched};
 use crate::selection::{RowSet, Selection, runs_of};
 use crate::snapshot::ArraySnapshot;
@@ -20,7 +21,7 @@ use crate::state::{ArrayState, Location, State, row_shape};
 use crate::transaction::Change;
 use crate::writer::WriteGuard;
 
-fn now_us() -> u64 {
+pub(crate) fn now_us() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -81,7 +82,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         Ok(array)
     }
 
-    fn record(&mut self, record: Record) -> Result<()> {
+    pub(crate) fn record(&mut self, record: Record) -> Result<()> {
         let lsn = self.first_lsn + self.records.len() as u64;
         let frame = Frame {
             lsn,
@@ -255,7 +256,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             return Ok(());
         }
         let targets = physical(&array, &selected);
-        self.rewrite(&array, &targets, rows)
+        self.replace_rows(&array, &targets, rows)
     }
 
     fn update(&mut self, base: &ArraySnapshot, runs: &[(u64, u64)], rows: &[u8]) -> Result<()> {
@@ -277,12 +278,17 @@ impl<'g, 'a> Plan<'g, 'a> {
             logical.extend(start..start + len);
         }
         let targets = physical(&array, &RowSet::List(logical));
-        self.rewrite(&array, &targets, &changed)
+        self.replace_rows(&array, &targets, &changed)
     }
 
     /// Replaces physical rows `targets` by making a new generation.
-    fn rewrite(&mut self, array: &Arc<ArrayState>, targets: &[u64], rows: &[u8]) -> Result<()> {
-        let pins = self.guard.shared.pin(array, self.options)?;
+    pub(crate) fn rewrite(
+        &mut self,
+        array: &Arc<ArrayState>,
+        targets: &[u64],
+        rows: &[u8],
+    ) -> Result<()> {
+        let pins = self.guard.shared.pin_whole(array, self.options)?;
         let mut source = Patched::new(&pins, array.meta.row_bytes(), targets, rows);
         let staged = Staged::create(self.guard.shared)?;
         let hash = staged.fill(array.name.as_str(), &mut source, array.meta.byte_len())?;
@@ -292,7 +298,7 @@ impl<'g, 'a> Plan<'g, 'a> {
 
     /// Saves the live rows of `array` as `name`.
     fn rewrite_live(&mut self, array: &Arc<ArrayState>, name: ArrayName) -> Result<()> {
-        let pins = self.guard.shared.pin(array, self.options)?;
+        let pins = self.guard.shared.pin_whole(array, self.options)?;
         let meta = if array.meta.shape.ndim() == 0 {
             array.meta.clone()
         } else {
@@ -391,21 +397,28 @@ impl<'g, 'a> Plan<'g, 'a> {
         let dir = Arc::clone(&self.guard.shared.dir);
         let own = from.data_file();
         let old = paths::generation(array.generation);
-        let path = if dir.stat(&old).is_ok() { &old } else { &own };
+        let path = match dir.stat(&old) {
+            Ok(_) => &old,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => &own,
+            Err(source) => return Err(self.guard.io("stat", &old, source)),
+        };
         let file = dir
             .open(path, Open::Write)
             .map_err(|source| self.guard.io("open", path, source))?;
         file.sync_data()
-            .map_err(|source| self.guard.io("flush", path, source))?;
+            .map_err(|source| self.guard.flush_failed(path, source))?;
         let staged = match Staged::link(self.guard.shared, path) {
             Ok(staged) => staged,
             // A file system without links: the rows are copied.
             Err(error) if no_links(&error) => {
                 let staged = Staged::create(self.guard.shared)?;
-                let pins = self.guard.shared.pin(&array, self.options)?;
+                let pins = self.guard.shared.pin(&array, Patience::of(self.options))?;
                 let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
                 staged.fill(from.as_str(), &mut rows, array.meta.byte_len())?;
-                staged.sync()?;
+                staged.sync().map_err(|source| {
+                    let path = paths::generation(staged.generation);
+                    self.guard.flush_failed(&path, source)
+                })?;
                 staged
             }
             Err(source) => return Err(self.guard.io("link", path, source)),

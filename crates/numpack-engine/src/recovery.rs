@@ -5,11 +5,13 @@
 //! payload, and the state falls back to the longest prefix of commits whose payloads all verify.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::io;
+use std::sync::{Arc, OnceLock};
 
 use numpack_format::journal::{Append, Content, Frame, Put, Record};
 use numpack_format::{ArrayName, BlockHasher};
 
+use crate::acquire::open_generation;
 use crate::fs::{Dir, File, Open, read_up_to};
 use crate::paths;
 use crate::state::State;
@@ -35,7 +37,7 @@ pub(crate) fn longest_prefix(
     base: &State,
     frames: &[(u64, Frame)],
     synced: u64,
-) -> usize {
+) -> io::Result<usize> {
     let known = base
         .arrays
         .values()
@@ -48,13 +50,14 @@ pub(crate) fn longest_prefix(
         match &frame.record {
             Record::Put(put) => {
                 row_bytes.insert(put.name.clone(), put.meta.row_bytes());
-                valid.insert(put.name.clone(), on_disk || put_verifies(dir, put));
+                valid.insert(put.name.clone(), on_disk || put_verifies(dir, put)?);
             }
             Record::Append(append) => {
                 let good = on_disk
-                    || row_bytes
-                        .get(&append.name)
-                        .is_some_and(|&n| append_verifies(dir, append, n));
+                    || match row_bytes.get(&append.name) {
+                        Some(&n) => append_verifies(dir, append, n)?,
+                        None => false,
+                    };
                 valid
                     .entry(append.name.clone())
                     .and_modify(|v| *v &= good)
@@ -63,14 +66,16 @@ pub(crate) fn longest_prefix(
             Record::Drop { name } => {
                 valid.remove(name);
             }
-            // The bytes were flushed before the record was written; only the name may be missing.
+            // The bytes were flushed before the record was written; only the name may be missing, and
+            // then the array that had the name before may have left its file.
             Record::Rename {
                 from,
                 to,
                 generation,
             } => {
                 let before = valid.remove(from).unwrap_or(true);
-                let there = on_disk || open(dir, to, *generation).is_some();
+                let there =
+                    on_disk || optional(dir.stat(&paths::generation(*generation)))?.is_some();
                 valid.insert(to.clone(), before && there);
                 if let Some(n) = row_bytes.remove(from) {
                     row_bytes.insert(to.clone(), n);
@@ -82,39 +87,65 @@ pub(crate) fn longest_prefix(
             keep = count;
         }
     }
-    keep
+    Ok(keep)
 }
 
-fn open(dir: &dyn Dir, name: &ArrayName, generation: u64) -> Option<std::sync::Arc<dyn File>> {
-    dir.open(&paths::generation(generation), Open::Read)
-        .or_else(|_| dir.open(&name.data_file(), Open::Read))
-        .ok()
-}
-
-fn put_verifies(dir: &dyn Dir, put: &Put) -> bool {
-    let len = put.meta.byte_len();
-    let Some(file) = open(dir, &put.name, put.generation) else {
-        return false;
-    };
-    match put.content {
-        Content::Hashed(hash) => hash_of(&*file, 0, len) == Some(hash),
-        // A hole that was cut short reads as zeros again once the file has its length.
-        Content::Zeros => file.stat().is_ok_and(|stat| stat.len >= len),
+/// What is missing did not arrive; what cannot be told must not take commits back.
+fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-fn append_verifies(dir: &dyn Dir, append: &Append, row_bytes: u64) -> bool {
-    let Some(file) = open(dir, &append.name, append.generation) else {
-        return false;
-    };
+fn open(dir: &dyn Dir, name: &ArrayName, generation: u64) -> io::Result<Option<Arc<dyn File>>> {
+    let opened = optional(open_generation(dir, name, generation, Open::Read))?;
+    Ok(opened.map(|(file, _)| file))
+}
+
+fn put_verifies(dir: &dyn Dir, put: &Put) -> io::Result<bool> {
+    let len = put.meta.byte_len();
+    match put.content {
+        Content::Hashed(hash) => match open(dir, &put.name, put.generation)? {
+            Some(file) => Ok(hash_of(&*file, 0, len)? == Some(hash)),
+            None => Ok(false),
+        },
+        // The array's own name does not do: without a hash, nothing tells whose rows are there.
+        Content::Zeros => {
+            match optional(dir.open(&paths::generation(put.generation), Open::Read))? {
+                Some(file) => ends_in_zeros(&*file, len),
+                None => Ok(false),
+            }
+        }
+    }
+}
+
+/// Whether `file` has `len` bytes, of which the last are zeros. A hole that was cut short reads as
+/// zeros once the file has its length; but rows appended to it share its last block, and where their
+/// write was lost, anything may lie in all of that block.
+fn ends_in_zeros(file: &dyn File, len: u64) -> io::Result<bool> {
+    /// The largest block of a file system or page of a cache.
+    const BLOCK: u64 = 64 << 10;
+    let start = len.saturating_sub(1) / BLOCK * BLOCK;
+    let mut last = vec![0; usize::try_from(len - start).unwrap_or(0)];
+    let there = read_up_to(file, &mut last, start)?;
+    Ok(there == last.len() && last.iter().all(|&byte| byte == 0))
+}
+
+fn append_verifies(dir: &dyn Dir, append: &Append, row_bytes: u64) -> io::Result<bool> {
     let span = append
         .start_row
         .checked_mul(row_bytes)
         .zip(append.rows.checked_mul(row_bytes));
-    span.is_some_and(|(start, len)| hash_of(&*file, start, len) == Some(append.hash))
+    match (open(dir, &append.name, append.generation)?, span) {
+        (Some(file), Some((start, len))) => Ok(hash_of(&*file, start, len)? == Some(append.hash)),
+        _ => Ok(false),
+    }
 }
 
-fn hash_of(file: &dyn File, start: u64, len: u64) -> Option<u128> {
+/// The hash of some bytes; `None` when the file is too short.
+fn hash_of(file: &dyn File, start: u64, len: u64) -> io::Result<Option<u128>> {
     let mut hasher = BlockHasher::new();
     let mut buf = vec![0; 1 << 20];
     let mut done = 0;
@@ -122,12 +153,12 @@ fn hash_of(file: &dyn File, start: u64, len: u64) -> Option<u128> {
         let n = usize::try_from(len - done)
             .unwrap_or(usize::MAX)
             .min(buf.len());
-        let got = read_up_to(file, &mut buf[..n], start + done).ok()?;
+        let got = read_up_to(file, &mut buf[..n], start + done)?;
         if got < n {
-            return None;
+            return Ok(None);
         }
         hasher.update(&buf[..n]);
         done += n as u64;
     }
-    Some(hasher.finish())
+    Ok(Some(hasher.finish()))
 }

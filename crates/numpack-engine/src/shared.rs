@@ -5,18 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use numpack_format::journal::Header;
+use numpack_format::journal::{Header, Hint};
 use parking_lot::{Mutex, RwLock};
 
-use crate::deletions::Run;
 use crate::error::{Error, Result};
-use crate::fs::{Dir, File, Open, Stat};
+use crate::fs::{Dir, File, Stat};
 use crate::journal::{Cursor, walk};
-use crate::load::{self, Loaded, Touched, corrupt, probe};
-use crate::options::Options;
+use crate::load::{self, Touched, corrupt, probe};
 use crate::paths;
-use crate::pin::{Patience, Pin, PinError, PinKey, Pins, PrivatePin, Source};
-use crate::state::{ArrayState, Location, State};
+use crate::pins::Pins;
+use crate::state::State;
 use crate::writer::Writer;
 
 /// One directory, as this process knows it.
@@ -31,7 +29,7 @@ pub(crate) struct Shared {
     /// Epoch and hint that `state` is caught up with, readable without a lock.
     latest: (AtomicU64, AtomicU64),
     journal: RwLock<Option<Arc<dyn File>>>,
-    pub(crate) pins: Pins,
+    pub(crate) pins: Arc<Pins>,
     /// A replaced generation whose file the next large save may use again.
     pub(crate) spare: Mutex<Option<u64>>,
     pub(crate) writer: Mutex<Writer>,
@@ -46,12 +44,33 @@ pub(crate) struct Seen {
     pub(crate) header: Option<Header>,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) hint_seq: u64,
+    /// Everything up to here was flushed by somebody who told. A SYNCED record alone does not say so while
+    /// the machine runs: who wrote it may have been killed before its flush.
+    pub(crate) flushed: u64,
+    /// The metadata file, as it was when it was read.
     pub(crate) metadata: Option<Stat>,
+    /// Whether the metadata carries our trailer: nobody else has written it since.
     pub(crate) trailer: bool,
     pub(crate) checkpoint_lsn: u64,
     pub(crate) touched: Touched,
+    /// Records wait on top of metadata that another program rewrote.
     pub(crate) foreign: bool,
+    /// The machine was restarted, or a flush failed, since the journal was begun: the next writer
+    /// makes a checkpoint first.
     pub(crate) recovery_due: bool,
+}
+
+impl Seen {
+    /// Notes what the newest hint says.
+    pub(crate) fn take_hint(&mut self, hint: Option<&Hint>) {
+        let Some(hint) = hint else {
+            return;
+        };
+        self.hint_seq = self.hint_seq.max(hint.seq);
+        if self.header.as_ref().map(|header| header.epoch) == Some(hint.epoch) {
+            self.flushed = self.flushed.max(hint.synced_lsn);
+        }
+    }
 }
 
 impl Shared {
@@ -65,7 +84,7 @@ impl Shared {
             seen: Mutex::default(),
             latest: (AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)),
             journal: RwLock::default(),
-            pins: Pins::default(),
+            pins: Arc::default(),
             spare: Mutex::default(),
             writer: Mutex::default(),
             poisoned: AtomicBool::new(false),
@@ -82,32 +101,10 @@ impl Shared {
 
     /// Reads everything anew.
     pub(crate) fn reload(&self, seen: &mut Seen) -> Result<()> {
-        let Loaded {
-            state,
-            journal,
-            header,
-            cursor,
-            hint_seq,
-            metadata,
-            trailer,
-            checkpoint_lsn,
-            touched,
-            foreign,
-            recovery_due,
-        } = load::load(&*self.dir, &self.path)?;
-        *self.journal.write() = journal;
-        *seen = Seen {
-            header,
-            cursor,
-            hint_seq,
-            metadata,
-            trailer,
-            checkpoint_lsn,
-            touched,
-            foreign,
-            recovery_due,
-        };
-        *self.state.write() = state;
+        let loaded = load::load(&*self.dir, &self.path)?;
+        *self.journal.write() = loaded.journal;
+        *seen = loaded.seen;
+        *self.state.write() = loaded.state;
         self.publish(seen);
         Ok(())
     }
@@ -142,8 +139,8 @@ impl Shared {
             return self.reload(&mut seen);
         }
         if seq != seen.hint_seq {
-            self.catch_up(&mut seen, &*file)?;
-            seen.hint_seq = seen.hint_seq.max(seq);
+            self.catch_up(&mut seen, &*file, false)?;
+            seen.take_hint(now.hint.as_ref());
             self.publish(&seen);
         }
         Ok(())
@@ -165,7 +162,7 @@ impl Shared {
 
     /// Applies the commits that follow what has been read. Under the writer lock this adopts what a
     /// killed writer completed without saying so.
-    pub(crate) fn catch_up(&self, seen: &mut Seen, file: &dyn File) -> Result<()> {
+    pub(crate) fn catch_up(&self, seen: &mut Seen, file: &dyn File, locked: bool) -> Result<()> {
         // After a power cut the records behind the cursor are still in the file and must not come
         // back; the next writer begins the journal anew before anything is added.
         if seen.recovery_due {
@@ -179,8 +176,9 @@ impl Shared {
             frames.push(frame.clone());
         })
         .map_err(|source| Error::io("read", self.path.join(paths::JOURNAL), source))?;
-        // The chain breaks for a reader that walks while the journal is begun anew.
-        if probe(file, &self.path)?.header != seen.header {
+        // The chain breaks for a reader that walks while the journal is begun anew, which nobody does
+        // while a writer has the lock.
+        if !locked && probe(file, &self.path)?.header != seen.header {
             return self.reload(seen);
         }
         load::refuse_unknown(&end, &self.path)?;
@@ -204,175 +202,4 @@ impl Shared {
     pub(crate) fn set_journal(&self, file: Arc<dyn File>) {
         *self.journal.write() = Some(file);
     }
-
-    /// The bytes of an array, pinned: one pin a file, each with the physical rows it holds.
-    pub(crate) fn pin(
-        &self,
-        array: &ArrayState,
-        options: &Options,
-    ) -> Result<Vec<(Run, Arc<Pin>)>> {
-        if array.meta.byte_len() == 0 {
-            return Ok(Vec::new());
-        }
-        let row_bytes = array.meta.row_bytes();
-        let mut first = 0;
-        let mut pins = Vec::new();
-        for (file, rows) in files(array) {
-            let run = Run {
-                start: first,
-                len: rows,
-            };
-            first += rows;
-            let len = usize::try_from(rows * row_bytes).unwrap_or(usize::MAX);
-            if len > 0 {
-                pins.push((run, self.pin_file(array, &file, len, options)?));
-            }
-        }
-        Ok(pins)
-    }
-
-    fn pin_file(
-        &self,
-        array: &ArrayState,
-        file: &str,
-        len: usize,
-        options: &Options,
-    ) -> Result<Arc<Pin>> {
-        // A generation keeps its inode when it is renamed, and never shares it with another.
-        let cached = PinKey {
-            file: file.to_owned(),
-            generation: array.generation,
-        };
-        if array.generation != 0
-            && let Some(pin) = self.pins.find(&cached, len)
-        {
-            return Ok(pin);
-        }
-        let (opened, by_own_name) = self.open_data(array, file)?;
-        check_len(array, &*opened, len)?;
-        let pin = self.from(array, file, by_own_name, options, |source| {
-            self.pins.pin(opened, len, source)
-        })?;
-        if by_own_name {
-            self.still_current(array)?;
-        }
-        let pin = Arc::new(pin);
-        if array.generation != 0 {
-            self.pins.keep(cached, &pin);
-        }
-        Ok(pin)
-    }
-
-    /// Writable private memory over the only file of an array.
-    pub(crate) fn pin_private(&self, array: &ArrayState, options: &Options) -> Result<PrivatePin> {
-        let file = array.name.data_file();
-        let len = usize::try_from(array.meta.byte_len()).unwrap_or(usize::MAX);
-        let (opened, by_own_name) = self.open_data(array, &file)?;
-        check_len(array, &*opened, len)?;
-        let pin = self.from(array, &file, by_own_name, options, |source| {
-            self.pins.pin_private(opened, len, source)
-        })?;
-        if by_own_name {
-            self.still_current(array)?;
-        }
-        Ok(pin)
-    }
-
-    /// Pins a file of `array` with `pin`.
-    fn from<T>(
-        &self,
-        array: &ArrayState,
-        file: &str,
-        by_own_name: bool,
-        options: &Options,
-        pin: impl FnOnce(&Source<'_>) -> std::result::Result<T, PinError>,
-    ) -> Result<T> {
-        let name = if by_own_name {
-            file.to_owned()
-        } else {
-            paths::generation(array.generation)
-        };
-        let interrupted = || options.interrupt.as_ref().is_some_and(|ask| ask());
-        let source = Source {
-            again: &|| self.dir.open(&name, Open::Read),
-            named: &|| self.dir.stat(&name),
-            patience: Patience {
-                timeout: options.lock_timeout,
-                interrupted: &interrupted,
-            },
-        };
-        pin(&source).map_err(|error| self.pin_error(error, file, options))
-    }
-
-    /// Opens a data file for reading, and tells whether by the array's own name.
-    fn reopen(&self, array: &ArrayState, file: &str) -> std::io::Result<(Arc<dyn File>, bool)> {
-        if matches!(array.location, Location::Generation)
-            && let Ok(opened) = self
-                .dir
-                .open(&paths::generation(array.generation), Open::Read)
-        {
-            return Ok((opened, false));
-        }
-        Ok((self.dir.open(file, Open::Read)?, true))
-    }
-
-    fn open_data(&self, array: &ArrayState, file: &str) -> Result<(Arc<dyn File>, bool)> {
-        self.reopen(array, file)
-            .map_err(|source| Error::io("open", self.path.join(file), source))
-    }
-
-    /// The own name of an array may by now belong to a newer generation: what was opened by it is
-    /// this one's only if nothing newer has been committed.
-    fn still_current(&self, array: &ArrayState) -> Result<()> {
-        self.refresh()?;
-        match self.state.read().get(array.name.as_str()) {
-            Some(now) if now.generation == array.generation => Ok(()),
-            _ => Err(Error::io(
-                "open",
-                self.path.join(array.name.data_file()),
-                std::io::ErrorKind::NotFound.into(),
-            )),
-        }
-    }
-
-    fn pin_error(&self, error: PinError, file: &str, options: &Options) -> Error {
-        match error {
-            PinError::Io(source) => Error::io("map", self.path.join(file), source),
-            PinError::Interrupted => Error::Interrupted,
-            PinError::Busy => Error::Busy {
-                path: self.path.clone(),
-                holder: format!("a writer of \"{file}\""),
-                waited: options.lock_timeout,
-            },
-        }
-    }
-}
-
-/// The files of an array with the rows in each.
-fn files(array: &ArrayState) -> Vec<(String, u64)> {
-    match &array.location {
-        Location::Segments(manifest) => manifest
-            .segments
-            .iter()
-            .map(|segment| (segment.file.clone(), segment.rows))
-            .collect(),
-        Location::Own | Location::Generation => {
-            vec![(array.name.data_file(), array.physical_rows())]
-        }
-    }
-}
-
-fn check_len(array: &ArrayState, file: &dyn File, len: usize) -> Result<()> {
-    let found = file
-        .stat()
-        .map_err(|source| Error::io("stat", array.name.data_file(), source))?
-        .len;
-    if found < len as u64 {
-        return Err(Error::DataFileTooShort {
-            name: array.name.to_string(),
-            expected: len as u64,
-            found,
-        });
-    }
-    Ok(())
 }

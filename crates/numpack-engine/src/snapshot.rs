@@ -5,15 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use numpack_format::{ArrayName, DType};
 
+use crate::acquire::PinnedFiles;
 use crate::deletions::Run;
 use crate::error::{Error, Result};
-use crate::memory::OwnedBuffer;
-use crate::options::Options;
 use crate::pin::Pin;
-use crate::selection::{RowSet, Selection};
 use crate::shared::Shared;
 use crate::state::ArrayState;
-use crate::view::{Private, PrivateMap, View};
+use crate::view::View;
 
 /// Several arrays at one moment. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -69,25 +67,21 @@ pub struct ArraySnapshot(Arc<Inner>);
 struct Inner {
     state: Arc<ArrayState>,
     /// The files with the physical rows in each; none when there is no byte.
-    pins: Vec<(Run, Arc<Pin>)>,
+    pins: PinnedFiles,
+    /// The only file with the rows that wait in the journal in their places.
+    patched: OnceLock<Arc<Pin>>,
     runs: OnceLock<Vec<Run>>,
     shared: Arc<Shared>,
-    options: Options,
 }
 
 impl ArraySnapshot {
-    pub(crate) fn new(
-        state: Arc<ArrayState>,
-        pins: Vec<(Run, Arc<Pin>)>,
-        shared: Arc<Shared>,
-        options: Options,
-    ) -> Self {
+    pub(crate) fn new(state: Arc<ArrayState>, pins: PinnedFiles, shared: Arc<Shared>) -> Self {
         Self(Arc::new(Inner {
             state,
             pins,
+            patched: OnceLock::new(),
             runs: OnceLock::new(),
             shared,
-            options,
         }))
     }
 
@@ -189,6 +183,18 @@ impl ArraySnapshot {
     /// # Errors
     /// [`Error::InvalidArgument`] for rows that are not in one file of the array.
     pub fn view(&self, rows: Range<u64>) -> Result<View> {
+        if self.0.state.overlay.touches(rows.clone()) {
+            return self.view_of(rows, Some(self.patched()?));
+        }
+        self.view_of(rows, None)
+    }
+
+    /// As [`view`](Self::view), without the rows that wait in the journal.
+    pub(crate) fn view_unpatched(&self, rows: Range<u64>) -> Result<View> {
+        self.view_of(rows, None)
+    }
+
+    fn view_of(&self, rows: Range<u64>, patched: Option<&Arc<Pin>>) -> Result<View> {
         let row_bytes = self.row_bytes();
         if rows.is_empty() || row_bytes == 0 {
             return Ok(View::empty());
@@ -213,10 +219,31 @@ impl ArraySnapshot {
         };
         let start = bytes(rows.start - run.start);
         Ok(View {
-            pin: Some(Arc::clone(pin)),
+            pin: Some(Arc::clone(patched.unwrap_or(pin))),
             start,
             len: bytes(rows.end - rows.start),
         })
+    }
+
+    /// The only file with every row in its place.
+    fn patched(&self) -> Result<&Arc<Pin>> {
+        if let Some(pin) = self.0.patched.get() {
+            return Ok(pin);
+        }
+        let pin = match self.pins() {
+            [(_, base)] => self.0.shared.patched(&self.0.state, base)?,
+            // Rows wait for arrays of one file only.
+            _ => return Err(Error::not_found(self.name().as_str())),
+        };
+        Ok(self.0.patched.get_or_init(|| pin))
+    }
+
+    pub(crate) fn pins(&self) -> &[(Run, Arc<Pin>)] {
+        &self.0.pins
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 
     /// All live rows without a copy.
@@ -233,181 +260,6 @@ impl ArraySnapshot {
                 runs: runs.len(),
             }),
         }
-    }
-
-    /// The physical rows of these live rows.
-    ///
-    /// # Errors
-    /// [`Error::OutOfBounds`] for a row that is not there.
-    pub fn physical_rows_of(&self, logical: &[u64]) -> Result<Vec<u64>> {
-        let rows = self.rows();
-        if let Some(&row) = logical.iter().find(|&&row| row >= rows) {
-            let index = i64::try_from(row).unwrap_or(i64::MAX);
-            return Err(Error::OutOfBounds {
-                name: self.name().to_string(),
-                index,
-                rows,
-            });
-        }
-        Ok(match &self.0.state.deletions {
-            Some(deletions) => logical.iter().map(|&row| deletions.physical(row)).collect(),
-            None => logical.to_vec(),
-        })
-    }
-
-    /// Copies the selected rows to `out`, which has room for exactly these.
-    ///
-    /// # Errors
-    /// Those of [`Selection::resolve`], [`Error::ZeroDimensional`], and [`Error::InvalidArgument`]
-    /// for an `out` of another length.
-    pub fn gather(&self, selection: &Selection, out: &mut [u8]) -> Result<()> {
-        if self.ndim() == 0 {
-            return Err(Error::ZeroDimensional {
-                name: self.name().to_string(),
-            });
-        }
-        match selection.resolve(self.rows(), self.name().as_str())? {
-            RowSet::Range { start, len } => self.read_range(start..start + len, out),
-            RowSet::List(rows) => self.gather_rows(&rows, out),
-        }
-    }
-
-    /// Copies these live rows, in any order and with repetitions, to `out`.
-    ///
-    /// # Errors
-    /// [`Error::OutOfBounds`]; [`Error::InvalidArgument`] for an `out` of another length.
-    pub fn gather_rows(&self, logical: &[u64], out: &mut [u8]) -> Result<()> {
-        self.check_out(logical.len() as u64, out)?;
-        let translated;
-        let physical = if self.0.state.deletions.is_some() || self.0.pins.len() > 1 {
-            translated = self.physical_rows_of(logical)?;
-            &translated
-        } else {
-            logical
-        };
-        let row_bytes = self.row_bytes();
-        if row_bytes == 0 || physical.is_empty() {
-            self.physical_rows_of(logical)?;
-            return Ok(());
-        }
-        if let [(run, pin)] = self.0.pins.as_slice() {
-            // A pin may map rows that were appended after this snapshot.
-            let len = usize::try_from(run.len).unwrap_or(usize::MAX) * row_bytes;
-            return numpack_kernels::gather_rows(&pin.bytes()[..len], row_bytes, physical, out)
-                .map_err(|error| {
-                    let index = i64::try_from(error.row).unwrap_or(i64::MAX);
-                    Error::OutOfBounds {
-                        name: self.name().to_string(),
-                        index,
-                        rows: self.rows(),
-                    }
-                });
-        }
-        for (&row, out) in physical.iter().zip(out.chunks_exact_mut(row_bytes)) {
-            out.copy_from_slice(&self.view(row..row + 1)?);
-        }
-        Ok(())
-    }
-
-    /// Copies the live rows `logical` to `out`.
-    ///
-    /// # Errors
-    /// [`Error::OutOfBounds`]; [`Error::InvalidArgument`] for an `out` of another length.
-    pub fn read_range(&self, logical: Range<u64>, out: &mut [u8]) -> Result<()> {
-        let rows = self.rows();
-        if logical.end > rows || logical.start > logical.end {
-            let index = i64::try_from(logical.end).unwrap_or(i64::MAX);
-            return Err(Error::OutOfBounds {
-                name: self.name().to_string(),
-                index,
-                rows,
-            });
-        }
-        self.check_out(logical.end - logical.start, out)?;
-        let mut out = out;
-        let mut skip = logical.start;
-        let mut left = logical.end - logical.start;
-        for run in self.runs() {
-            if left == 0 {
-                break;
-            }
-            if skip >= run.len {
-                skip -= run.len;
-                continue;
-            }
-            let take = (run.len - skip).min(left);
-            let view = self.view(run.start + skip..run.start + skip + take)?;
-            let (piece, rest) = out.split_at_mut(view.len());
-            copy(&view, piece);
-            out = rest;
-            skip = 0;
-            left -= take;
-        }
-        Ok(())
-    }
-
-    /// Copies all live rows to `out`.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for an `out` of another length.
-    pub fn read_all(&self, out: &mut [u8]) -> Result<()> {
-        self.read_range(0..self.rows(), out)
-    }
-
-    /// All live rows as writable memory of the caller's own. Pages are copied when they are written;
-    /// until then they are the file's.
-    ///
-    /// # Errors
-    /// As for [`contiguous`](Self::contiguous).
-    pub fn private(&self) -> Result<PrivateMap> {
-        let view = self.contiguous()?;
-        if view.is_empty() {
-            return Ok(PrivateMap {
-                memory: Private::Owned(OwnedBuffer::new(0)?),
-                start: 0,
-                len: 0,
-            });
-        }
-        if self.0.pins.len() == 1
-            && matches!(
-                self.0.state.location,
-                crate::state::Location::Own | crate::state::Location::Generation
-            )
-        {
-            match self.0.shared.pin_private(&self.0.state, &self.0.options) {
-                Ok(pin) => {
-                    return Ok(PrivateMap {
-                        memory: Private::Mapped(pin),
-                        start: view.start,
-                        len: view.len,
-                    });
-                }
-                // Another generation has taken its place; the pinned bytes are still here.
-                Err(error) if error.is_missing_file() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let mut owned = OwnedBuffer::new(view.len())?;
-        copy(&view, owned.as_mut());
-        Ok(PrivateMap {
-            memory: Private::Owned(owned),
-            start: 0,
-            len: view.len(),
-        })
-    }
-
-    fn check_out(&self, rows: u64, out: &[u8]) -> Result<()> {
-        let expected = usize::try_from(rows)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(self.row_bytes());
-        if out.len() == expected {
-            return Ok(());
-        }
-        Err(Error::InvalidArgument(format!(
-            "array \"{}\": room for {} bytes given, {rows} rows are {expected}",
-            self.name(),
-            out.len()
-        )))
     }
 }
 
@@ -427,26 +279,4 @@ fn cut(runs: &[Run], pins: &[(Run, Arc<Pin>)]) -> Vec<Run> {
         }
     }
     pieces
-}
-
-/// From here on two threads copy faster than one.
-const PARALLEL: usize = 4 << 20;
-
-fn copy(from: &[u8], to: &mut [u8]) {
-    if from.len() < PARALLEL {
-        to.copy_from_slice(from);
-        return;
-    }
-    let half = (from.len() / 2).next_multiple_of(4096);
-    let (from_low, from_high) = from.split_at(half);
-    let (to_low, to_high) = to.split_at_mut(half);
-    let spawned = std::thread::scope(|scope| {
-        let high = || to_high.copy_from_slice(from_high);
-        let thread = std::thread::Builder::new().spawn_scoped(scope, high);
-        to_low.copy_from_slice(from_low);
-        thread.is_ok()
-    });
-    if !spawned {
-        to_high.copy_from_slice(from_high);
-    }
 }

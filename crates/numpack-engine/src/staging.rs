@@ -203,10 +203,8 @@ impl Staged {
     }
 
     /// Flushes the file to disk.
-    pub(crate) fn sync(&self) -> Result<()> {
-        self.file
-            .sync_data()
-            .map_err(|source| Error::io("flush", paths::generation(self.generation), source))
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Gives the lock back so that the file can be read; called under the writer lock, right before

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use numpack_format::journal::{Frame, Record};
+use numpack_format::journal::{Append, Frame, Record, Replace};
 use numpack_format::{ArrayMeta, ArrayName, SegmentManifest, Shape};
 
 use crate::deletions::{Deletions, Run};
+use crate::overlay::Overlay;
 
 /// Where the rows of an array lie.
 #[derive(Clone, Debug)]
@@ -31,6 +32,12 @@ pub(crate) struct ArrayState {
     /// Whether the bitmap file differs from `deletions`.
     pub(crate) bitmap_due: bool,
     pub(crate) modified_us: u64,
+    /// Rows that were replaced and that the file does not have yet.
+    pub(crate) overlay: Overlay,
+    /// The generation that the rows were saved as: a checkpoint that finds the file mapped moves them.
+    pub(crate) saved_as: u64,
+    /// LSN of the last REPLACE since then; 0 if there was none.
+    pub(crate) replaced_lsn: u64,
     /// LSN of the PUT that made this generation; 0 when it comes from the metadata.
     pub(crate) put_lsn: u64,
 }
@@ -57,7 +64,12 @@ impl ArrayState {
 
     /// A number that every commit to the array changes.
     pub(crate) fn version(&self) -> u64 {
-        let parts = [self.generation, self.physical_rows(), self.deleted()];
+        let parts = [
+            self.saved_as,
+            self.physical_rows(),
+            self.deleted(),
+            self.replaced_lsn,
+        ];
         let bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_le_bytes()).collect();
         xxhash_rust::xxh3::xxh3_64(&bytes)
     }
@@ -103,35 +115,29 @@ impl State {
                     bitmap_due: true,
                     deletions,
                     modified_us: put.modified_us,
+                    overlay: Overlay::default(),
+                    saved_as: put.generation,
+                    replaced_lsn: 0,
                     put_lsn: frame.lsn,
                 };
                 self.arrays.insert(put.name.clone(), Arc::new(array));
             }
-            Record::Append(append) => {
-                let array = self.edit(&append.name, append.generation)?;
-                // Absolute, so that replaying over a state that already has it changes nothing.
-                let end = append
-                    .start_row
-                    .checked_add(append.rows)
-                    .ok_or("row count overflows")?;
-                if append.start_row > array.physical_rows() {
-                    return Err(format!(
-                        "rows appended to \"{}\" at {} leave a gap after {}",
-                        append.name,
-                        append.start_row,
-                        array.physical_rows()
-                    ));
-                }
-                let added = end.saturating_sub(array.physical_rows());
-                if added > 0 {
-                    array.meta = array.with_rows(end).ok_or("array too large")?;
-                    if let Some(deletions) = &mut array.deletions {
-                        Arc::make_mut(deletions).extend(added);
-                        array.bitmap_due = true;
-                    }
-                }
-                array.modified_us = append.modified_us;
+            Record::Append(append) => self.append(append)?,
+            Record::Replace(replace) => {
+                let array = self.edit(&replace.name, replace.generation)?;
+                check_replaced(array, replace)?;
+                let row_bytes = usize::try_from(array.meta.row_bytes()).unwrap_or(usize::MAX);
+                array
+                    .overlay
+                    .push(frame.lsn, &replace.runs, &replace.rows, row_bytes);
+                array.replaced_lsn = frame.lsn;
+                array.modified_us = replace.modified_us;
             }
+            Record::Applied {
+                name,
+                generation,
+                upto,
+            } => self.edit(name, *generation)?.overlay.settle(*upto),
             Record::DeleteRows(delete) => {
                 let array = self.edit(&delete.name, delete.generation)?;
                 let rows = array.physical_rows();
@@ -159,6 +165,7 @@ impl State {
                 let mut array = (*old).clone();
                 array.name = to.clone();
                 array.generation = *generation;
+                array.saved_as = *generation;
                 array.location = Location::Generation;
                 array.bitmap_due = true;
                 array.put_lsn = frame.lsn;
@@ -181,6 +188,7 @@ impl State {
         let name = match &frame.record {
             Record::Put(put) => &put.name,
             Record::Append(append) => &append.name,
+            Record::Replace(replace) => &replace.name,
             Record::DeleteRows(delete) => &delete.name,
             // Its place among the others is worked out first. The array of the old name may by now be
             // one that takes that name further on, so what is renamed comes from `settled` as well.
@@ -201,6 +209,33 @@ impl State {
         }
     }
 
+    fn append(&mut self, append: &Append) -> Result<(), String> {
+        let array = self.edit(&append.name, append.generation)?;
+        // Absolute, so that replaying over a state that already has it changes nothing.
+        let end = append
+            .start_row
+            .checked_add(append.rows)
+            .ok_or("row count overflows")?;
+        if append.start_row > array.physical_rows() {
+            return Err(format!(
+                "rows appended to \"{}\" at {} leave a gap after {}",
+                append.name,
+                append.start_row,
+                array.physical_rows()
+            ));
+        }
+        let added = end.saturating_sub(array.physical_rows());
+        if added > 0 {
+            array.meta = array.with_rows(end).ok_or("array too large")?;
+            if let Some(deletions) = &mut array.deletions {
+                Arc::make_mut(deletions).extend(added);
+                array.bitmap_due = true;
+            }
+        }
+        array.modified_us = append.modified_us;
+        Ok(())
+    }
+
     fn edit(&mut self, name: &ArrayName, generation: u64) -> Result<&mut ArrayState, String> {
         let array = self.arrays.get_mut(name).ok_or_else(|| missing(name))?;
         if array.generation != generation {
@@ -210,6 +245,28 @@ impl State {
             ));
         }
         Ok(Arc::make_mut(array))
+    }
+}
+
+fn check_replaced(array: &ArrayState, replace: &Replace) -> Result<(), String> {
+    let bytes = replace.count().checked_mul(array.meta.row_bytes());
+    if bytes != Some(replace.rows.len() as u64) {
+        return Err(format!(
+            "{} bytes are not {} rows of \"{}\", which have {} bytes each",
+            replace.rows.len(),
+            replace.count(),
+            array.name,
+            array.meta.row_bytes()
+        ));
+    }
+    match replace.runs.last() {
+        Some(&(start, len)) if start + len > array.physical_rows() => Err(format!(
+            "row {} of \"{}\" is replaced, which has {} rows",
+            start + len - 1,
+            array.name,
+            array.physical_rows()
+        )),
+        _ => Ok(()),
     }
 }
 

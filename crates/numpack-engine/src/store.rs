@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use numpack_format::{ArrayName, DType, is_store_file};
@@ -234,7 +233,8 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`], [`Error::DataFileTooShort`], [`Error::Closed`], or files that cannot be read.
     pub fn snapshot(&self, names: &[&str]) -> Result<Snapshot> {
-        self.take(Some(names))
+        let (arrays, lsn) = self.take(Some(names))?;
+        Ok(Snapshot::new(arrays, lsn))
     }
 
     /// All arrays at one moment, in member order.
@@ -242,7 +242,8 @@ impl Store {
     /// # Errors
     /// As for [`Store::snapshot`].
     pub fn snapshot_all(&self) -> Result<Snapshot> {
-        self.take(None)
+        let (arrays, lsn) = self.take(None)?;
+        Ok(Snapshot::new(arrays, lsn))
     }
 
     /// One array.
@@ -250,73 +251,15 @@ impl Store {
     /// # Errors
     /// As for [`Store::snapshot`].
     pub fn array(&self, name: &str) -> Result<ArraySnapshot> {
+        let (mut arrays, _) = self.take(Some(&[name]))?;
+        arrays.pop().ok_or_else(|| Error::not_found(name))
+    }
+
+    fn take(&self, names: Option<&[&str]>) -> Result<(Vec<ArraySnapshot>, u64)> {
         let shared = self.shared()?;
-        self.retrying(&shared, || {
-            shared.refresh()?;
-            let array = shared.state.read().get(name).cloned();
-            let array = array.ok_or_else(|| Error::not_found(name))?;
-            self.pinned(&shared, array)
-        })
-    }
-
-    fn take(&self, names: Option<&[&str]>) -> Result<Snapshot> {
-        let shared = self.shared()?;
-        self.retrying(&shared, || {
-            shared.refresh()?;
-            let (arrays, lsn) = {
-                let state = shared.state.read();
-                let arrays: Result<Vec<_>> = match names {
-                    Some(names) => names
-                        .iter()
-                        .map(|name| {
-                            state
-                                .get(name)
-                                .cloned()
-                                .ok_or_else(|| Error::not_found(name))
-                        })
-                        .collect(),
-                    None => Ok(state.arrays.values().cloned().collect()),
-                };
-                (arrays?, state.lsn)
-            };
-            let arrays: Result<Vec<_>> = arrays
-                .into_iter()
-                .map(|array| self.pinned(&shared, array))
-                .collect();
-            Ok(Snapshot::new(arrays?, lsn))
-        })
-    }
-
-    fn pinned(&self, shared: &Arc<Shared>, array: Arc<ArrayState>) -> Result<ArraySnapshot> {
-        let pins = shared.pin(&array, &self.handle.options)?;
-        Ok(ArraySnapshot::new(
-            array,
-            pins,
-            Arc::clone(shared),
-            self.handle.options.clone(),
-        ))
-    }
-
-    /// Starts over when a file that the state names has been replaced meanwhile.
-    fn retrying<T>(&self, shared: &Shared, mut take: impl FnMut() -> Result<T>) -> Result<T> {
-        const ATTEMPTS: u32 = 60;
-        let mut attempt = 0;
-        loop {
-            match take() {
-                Err(error) if error.is_missing_file() => {
-                    attempt += 1;
-                    if attempt == ATTEMPTS {
-                        let gone = shared.dir.stat(crate::paths::METADATA).is_err();
-                        let path = self.handle.path.clone();
-                        return Err(if gone { Error::NoStore { path } } else { error });
-                    }
-                    if attempt > 3 {
-                        std::thread::sleep(Duration::from_micros(50 * u64::from(attempt)));
-                    }
-                }
-                result => return result,
-            }
-        }
+        let (arrays, lsn) = shared.acquire(names, &self.handle.options)?;
+        let snapshot = |(array, pins)| ArraySnapshot::new(array, pins, Arc::clone(&shared));
+        Ok((arrays.into_iter().map(snapshot).collect(), lsn))
     }
 
     /// Begins a transaction that is checked against whatever is there when it is committed.
@@ -352,8 +295,8 @@ impl Store {
     pub fn checkpoint(&self) -> Result<()> {
         let shared = self.writable()?;
         let mut guard = shared.lock(&self.handle.options)?;
-        if guard.has_pending() || guard.checkpoint_due() {
-            guard.checkpoint(self.handle.options.durability)?;
+        if guard.has_pending() || guard.must_checkpoint() {
+            guard.checkpoint(self.handle.options.durability, true)?;
         }
         Ok(())
     }
@@ -395,10 +338,9 @@ fn finish(shared: &Shared, options: &Options) -> Result<()> {
     }
     let mut guard = shared.lock(options)?;
     if guard.has_pending() {
-        guard.checkpoint(options.durability)
-    } else {
-        Ok(())
+        guard.checkpoint(options.durability, false)?;
     }
+    Ok(())
 }
 
 impl Drop for Handle {
@@ -446,7 +388,7 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
     if !exists || options.mode == Mode::Write {
         let mut guard = shared.lock(options)?;
         if !shared.exists() {
-            guard.checkpoint(options.durability)?;
+            guard.checkpoint(options.durability, true)?;
         }
         drop(guard);
     }

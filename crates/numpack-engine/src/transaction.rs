@@ -60,6 +60,17 @@ pub(crate) enum Change<'a> {
     },
 }
 
+impl Change<'_> {
+    /// The array whose rows it replaces.
+    pub(crate) fn replaced(&self) -> Option<&str> {
+        match self {
+            Change::Replace { name, .. } => Some(name.as_str()),
+            Change::Update { base, .. } => Some(base.name().as_str()),
+            _ => None,
+        }
+    }
+}
+
 /// Changes to a store that are committed together. Dropping a transaction gives them up.
 ///
 /// Rows of new arrays are written when they are put, everything else when the transaction is

@@ -1,16 +1,17 @@
 //! Writing: one writer at a time over all processes, and the steps that every commit is made of.
 
+use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use numpack_format::journal::{Frame, Header, Hint, Record};
 use parking_lot::MutexGuard;
 
+use crate::acquire::open_generation;
 use crate::error::{Error, Result};
-use crate::fs::{File, Lock, Open, Stat, write_all_at};
+use crate::fork::Private;
+use crate::fs::{File, Open, write_all_at};
 use crate::journal::Cursor;
 use crate::options::{Durability, Options};
 use crate::paths;
@@ -24,19 +25,25 @@ const SPARE: Range<u64> = 64 << 10..1 << 30;
 /// The writer's open files; one set a process and store.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    lock: Option<Arc<dyn File>>,
+    pub(crate) lock: Option<Private>,
     journal: Option<Arc<dyn File>>,
-    /// The file last appended to, by generation.
-    appending: Option<(u64, Arc<dyn File>)>,
+    /// The data file last written to, by generation.
+    pub(crate) data: Option<(u64, Private)>,
     /// Files of superseded generations, and the record that superseded each: they may go when that
     /// record is on disk.
     pub(crate) superseded: Vec<(u64, u64)>,
+    /// By generation, at how many touched pages to think of folding its rows again.
+    pub(crate) asked: HashMap<u64, u64>,
+    /// How long the journal may grow before the next checkpoint is tried, if an earlier one could not
+    /// fold arrays that were mapped.
+    pub(crate) checkpoint_at: u64,
 }
 
 /// The writer lock, held; the state is caught up with everything committed before.
 #[derive(Debug)]
 pub(crate) struct WriteGuard<'a> {
     pub(crate) shared: &'a Shared,
+    pub(crate) options: &'a Options,
     pub(crate) writer: MutexGuard<'a, Writer>,
     lock: Arc<dyn File>,
 }
@@ -51,138 +58,22 @@ impl Drop for WriteGuard<'_> {
     }
 }
 
-struct Wait<'a> {
-    options: &'a Options,
-    start: Instant,
-}
-
-impl Wait<'_> {
-    fn left(&self) -> Duration {
-        self.options
-            .lock_timeout
-            .saturating_sub(self.start.elapsed())
-    }
-
-    fn interrupted(&self) -> Result<()> {
-        match &self.options.interrupt {
-            Some(ask) if ask() => Err(Error::Interrupted),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Shared {
-    /// Waits for the writer lock.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] after the timeout, naming the holder; [`Error::Poisoned`] after a failed flush.
-    pub(crate) fn lock(&self, options: &Options) -> Result<WriteGuard<'_>> {
-        if self.poisoned.load(Ordering::Acquire) {
-            return Err(Error::Poisoned {
-                path: self.path.clone(),
-            });
-        }
-        let wait = Wait {
+impl<'a> WriteGuard<'a> {
+    /// The guard of a lock that has just been taken, caught up.
+    pub(crate) fn new(
+        shared: &'a Shared,
+        options: &'a Options,
+        writer: MutexGuard<'a, Writer>,
+        lock: Arc<dyn File>,
+    ) -> Result<Self> {
+        let guard = Self {
+            shared,
             options,
-            start: Instant::now(),
-        };
-        let mut writer = self.lock_process(&wait)?;
-        let lock = self.lock_file(&mut writer, &wait)?;
-        let guard = WriteGuard {
-            shared: self,
             writer,
             lock,
         };
         guard.catch_up()?;
         Ok(guard)
-    }
-
-    fn lock_process(&self, wait: &Wait<'_>) -> Result<MutexGuard<'_, Writer>> {
-        loop {
-            let step = wait.left().min(Duration::from_millis(50));
-            if let Some(writer) = self.writer.try_lock_for(step) {
-                return Ok(writer);
-            }
-            wait.interrupted()?;
-            if wait.left().is_zero() {
-                let holder = format!("another thread of this process ({})", std::process::id());
-                return Err(self.busy(holder, wait));
-            }
-        }
-    }
-
-    fn lock_file(&self, writer: &mut Writer, wait: &Wait<'_>) -> Result<Arc<dyn File>> {
-        let mut pause = Duration::from_micros(50);
-        loop {
-            let file = if let Some(file) = &writer.lock {
-                Arc::clone(file)
-            } else {
-                let file = self.open_lock()?;
-                writer.lock = Some(Arc::clone(&file));
-                file
-            };
-            let io = |source| Error::io("lock", self.path.join(paths::LOCK), source);
-            if file.try_lock(Lock::Exclusive).map_err(io)? {
-                if file.stat().map_err(io)?.links > 0 {
-                    return Ok(file);
-                }
-                // Someone removed the directory; lock the file that is there now.
-                *writer = Writer::default();
-                continue;
-            }
-            wait.interrupted()?;
-            if wait.left().is_zero() {
-                return Err(self.busy(holder_of(file.stat().ok()), wait));
-            }
-            std::thread::sleep(pause.min(wait.left()));
-            pause = (pause * 2).min(Duration::from_millis(5));
-        }
-    }
-
-    fn open_lock(&self) -> Result<Arc<dyn File>> {
-        let open = || {
-            self.dir.make_dir(paths::PRIVATE_DIR)?;
-            self.dir.open(paths::LOCK, Open::Create)
-        };
-        open().map_err(|source| match source.kind() {
-            // The directory itself is gone: nothing can be made below an unlinked one.
-            std::io::ErrorKind::NotFound => Error::NoStore {
-                path: self.path.clone(),
-            },
-            _ => Error::io("open", self.path.join(paths::LOCK), source),
-        })
-    }
-
-    fn busy(&self, holder: String, wait: &Wait<'_>) -> Error {
-        Error::Busy {
-            path: self.path.clone(),
-            holder,
-            waited: wait.start.elapsed(),
-        }
-    }
-}
-
-/// Who holds a lock on this file, as far as the kernel tells.
-fn holder_of(stat: Option<Stat>) -> String {
-    let unknown = || "another process".to_owned();
-    let (Some(stat), Ok(locks)) = (stat, std::fs::read_to_string("/proc/locks")) else {
-        return unknown();
-    };
-    let suffix = format!(":{}", stat.ino);
-    let pid = locks.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        // "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF"; a waiter has "->" in the second place.
-        match fields.as_slice() {
-            [_, "FLOCK", _, "WRITE", pid, inode, ..] if inode.ends_with(&suffix) => Some(*pid),
-            _ => None,
-        }
-    });
-    match pid {
-        Some(pid) => match std::fs::read_to_string(Path::new("/proc").join(pid).join("comm")) {
-            Ok(name) => format!("process {pid} ({})", name.trim()),
-            Err(_) => format!("process {pid}"),
-        },
-        None => unknown(),
     }
 }
 
@@ -197,9 +88,9 @@ impl WriteGuard<'_> {
             });
         }
         if let Some(journal) = &self.writer.journal {
-            self.shared.catch_up(&mut seen, &**journal)?;
+            self.shared.catch_up(&mut seen, &**journal, true)?;
         } else if let Ok(journal) = self.shared.dir.open(paths::JOURNAL, Open::Read) {
-            self.shared.catch_up(&mut seen, &*journal)?;
+            self.shared.catch_up(&mut seen, &*journal, true)?;
         }
         Ok(())
     }
@@ -224,19 +115,15 @@ impl WriteGuard<'_> {
 
     /// The data file of an array, for writing.
     pub(crate) fn data_file(&mut self, array: &ArrayState) -> Result<Arc<dyn File>> {
-        if let Some((generation, file)) = &self.writer.appending
+        if let Some((generation, data)) = &self.writer.data
             && *generation == array.generation
         {
-            return Ok(Arc::clone(file));
+            return Ok(Arc::clone(&data.file));
         }
-        let own = array.name.data_file();
-        let file = self
-            .shared
-            .dir
-            .open(&paths::generation(array.generation), Open::Write)
-            .or_else(|_| self.shared.dir.open(&own, Open::Write))
-            .map_err(|source| self.io("open", &own, source))?;
-        self.writer.appending = Some((array.generation, Arc::clone(&file)));
+        let dir = &*self.shared.dir;
+        let (file, _) = open_generation(dir, &array.name, array.generation, Open::Write)
+            .map_err(|source| self.io("open", &array.name.data_file(), source))?;
+        self.writer.data = Some((array.generation, Private::new(Arc::clone(&file))));
         Ok(file)
     }
 
@@ -303,12 +190,22 @@ impl WriteGuard<'_> {
         let Some(cursor) = seen.cursor.clone() else {
             return Ok(());
         };
-        if cursor.synced >= cursor.lsn {
-            return Ok(());
+        // What a power cut took back is still in the file, behind the cursor. A record there ends the
+        // chain, lest a second crash in the middle of a checkpoint finds the old one and takes it for valid.
+        if cursor.synced >= cursor.lsn && !seen.recovery_due {
+            // The record that says so may be of a process that was killed before it flushed it.
+            return journal
+                .sync_data()
+                .map_err(|source| self.io("flush", paths::JOURNAL, source))
+                .inspect_err(|_| self.poison(&*journal, &seen))
+                .map(|()| seen.flushed = seen.flushed.max(cursor.synced));
         }
         let after = self.flush(&mut seen, &*journal, &cursor)?;
         self.hint(&mut seen, &*journal, &after)?;
-        shared.state.write().lsn = after.lsn;
+        // Of a checkpoint that was cut short, the metadata may be ahead of what is left of the journal.
+        let mut state = shared.state.write();
+        state.lsn = state.lsn.max(after.lsn);
+        drop(state);
         seen.cursor = Some(after);
         shared.publish(&seen);
         drop(seen);
@@ -334,17 +231,14 @@ impl WriteGuard<'_> {
             }
             for (name, generation) in seen.touched.unsynced.keys().filter(|_| !many) {
                 let path = paths::generation(*generation);
-                let file = match shared.dir.open(&path, Open::Write) {
-                    Ok(file) => {
-                        generations = true;
+                let file = match open_generation(&*shared.dir, name, *generation, Open::Write) {
+                    Ok((file, by_own_name)) => {
+                        generations |= !by_own_name;
                         file
                     }
-                    Err(_) => match shared.dir.open(&name.data_file(), Open::Write) {
-                        Ok(file) => file,
-                        // Superseded and gone: nobody needs these bytes.
-                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                        Err(source) => return Err(self.io("open", &name.data_file(), source)),
-                    },
+                    // Superseded and gone: nobody needs these bytes.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(source) => return Err(self.io("open", &path, source)),
                 };
                 file.sync_data()
                     .map_err(|source| self.io("flush", &path, source))?;
@@ -369,9 +263,24 @@ impl WriteGuard<'_> {
                 .sync_data()
                 .map_err(|source| self.io("flush", paths::JOURNAL, source))?;
             seen.touched.note(&frame);
+            seen.flushed = after.synced;
             Ok(after)
         })();
         flushed.inspect_err(|_| self.poison(journal, seen))
+    }
+
+    /// The error of a flush outside of [`Self::flush`], which poisons the store just as well: a second
+    /// flush of the same file would succeed although its pages are lost.
+    pub(crate) fn flush_failed(&self, name: &str, source: std::io::Error) -> Error {
+        let opened = match &self.writer.journal {
+            Some(journal) => Ok(Arc::clone(journal)),
+            None => self.shared.dir.open(paths::JOURNAL, Open::Write),
+        };
+        match opened {
+            Ok(journal) => self.poison(&*journal, &self.shared.seen.lock()),
+            Err(_) => self.shared.poisoned.store(true, Ordering::Release),
+        }
+        self.io("flush", name, source)
     }
 
     /// Refuses all further writing through this process, and makes the next open verify as after a
@@ -396,7 +305,7 @@ impl WriteGuard<'_> {
             epoch: cursor.epoch,
             tail: cursor.tail,
             last_lsn: cursor.lsn,
-            synced_lsn: cursor.synced,
+            synced_lsn: seen.flushed,
             chain: cursor.chain,
         };
         write_all_at(journal, &hint.encode(), Hint::offset(hint.seq)).map_err(|source| {
@@ -410,17 +319,11 @@ impl WriteGuard<'_> {
 
     /// Removes files of superseded generations as far as a power cut may not bring them back.
     pub(crate) fn collect(&mut self) {
-        let synced = self
-            .shared
-            .seen
-            .lock()
-            .cursor
-            .as_ref()
-            .map_or(0, |cursor| cursor.synced);
+        let flushed = self.shared.seen.lock().flushed;
         let dir = &self.shared.dir;
         self.writer.superseded.retain(|&(generation, by)| {
             // A file that cannot be removed now is an orphan that the next checkpoint removes.
-            by > synced
+            by > flushed
                 || dir
                     .unlink(&paths::generation(generation))
                     .is_err_and(|_| false)
@@ -455,15 +358,22 @@ impl WriteGuard<'_> {
         }
     }
 
-    /// Whether the journal is in a state that a commit can follow on.
-    pub(crate) fn checkpoint_due(&self) -> bool {
-        const JOURNAL_LIMIT: u64 = 64 << 20;
+    /// Whether the journal is in a state that a commit cannot follow on.
+    pub(crate) fn must_checkpoint(&self) -> bool {
         let seen = self.shared.seen.lock();
-        seen.recovery_due
-            || !seen.trailer
-            || seen
-                .cursor
-                .as_ref()
-                .is_none_or(|cursor| cursor.tail > JOURNAL_LIMIT)
+        // A checkpoint that ended after its metadata and before its header: the metadata may name a
+        // generation that no record does, and until the next flush may still be taken back.
+        let unfinished = seen
+            .header
+            .as_ref()
+            .is_some_and(|header| seen.checkpoint_lsn > header.meta_lsn);
+        seen.recovery_due || !seen.trailer || seen.cursor.is_none() || unfinished
+    }
+
+    /// Whether the journal is as long as it should get.
+    pub(crate) fn checkpoint_due(&self) -> bool {
+        let seen = self.shared.seen.lock();
+        let tail = seen.cursor.as_ref().map_or(0, |cursor| cursor.tail);
+        tail > self.options.limits.journal.max(self.writer.checkpoint_at)
     }
 }

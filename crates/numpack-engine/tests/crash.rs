@@ -69,6 +69,8 @@ fn every_cut_of_the_journal_is_a_state_that_was() {
             .unwrap()
             .set_len(cut as u64)
             .unwrap();
+        assert!(cut == full.len() || try_open(&cut_image, &Options::default()).is_err());
+        reboot(&cut_image);
         let store = open(&cut_image);
         let state = store.contains("a").unwrap().then(|| read(&store, "a"));
         let index = states

@@ -80,3 +80,15 @@ pub fn names(store: &Store) -> Vec<String> {
         .map(ToString::to_string)
         .collect()
 }
+
+/// Says what a test was at when it panics: the panic's own message does not know.
+pub struct OnPanic<F: Fn() -> String>(pub F);
+
+impl<F: Fn() -> String> Drop for OnPanic<F> {
+    #[allow(clippy::print_stderr, reason = "the test has failed")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in {}", (self.0)());
+        }
+    }
+}

@@ -11,10 +11,17 @@
     reason = "tests fail by panicking, and nothing outside of them reads their items"
 )]
 
+mod corruption;
 mod crash;
+mod disk;
+mod faults;
 mod files;
+mod images;
 mod kit;
 mod locks;
 mod model;
 mod modes;
+mod processes;
+mod replacing;
 mod views;
+mod workload;

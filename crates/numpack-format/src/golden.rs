@@ -122,6 +122,8 @@ fn metadata() -> Metadata {
         data_ino: 1234,
         data_mtime_ns: 1_767_225_600_000_000_000,
         deleted: 0,
+        saved_as: 1,
+        replaced_lsn: 0,
         sums_hash: 0,
     };
     let trailer = Trailer {

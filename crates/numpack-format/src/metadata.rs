@@ -254,6 +254,8 @@ pub(crate) mod tests {
             data_ino: 30 + i,
             data_mtime_ns: -40,
             deleted: 50 + i,
+            saved_as: 50 + i,
+            replaced_lsn: 55 + i,
             sums_hash: 60 + i,
         };
         let trailer = Trailer {
@@ -323,7 +325,7 @@ pub(crate) mod tests {
         };
         let (with_bytes, bytes) = (with.encode(), without.encode());
         assert_eq!(with_bytes[..bytes.len()], bytes);
-        assert_eq!(with_bytes.len(), bytes.len() + 56 + 4 * 64 + 24);
+        assert_eq!(with_bytes.len(), bytes.len() + 56 + 4 * 80 + 24);
         assert_eq!(Metadata::decode(&with_bytes), Ok(with));
         assert_eq!(Metadata::decode(&bytes), Ok(without));
     }

@@ -19,7 +19,7 @@ const STORE_ID_LEN: usize = 16;
 
 /// Magic, length, version, store, checkpoint, epoch, count and a reserved word.
 const HEAD_LEN: usize = MAGIC.len() + U32 + U32 + STORE_ID_LEN + U64 + U64 + U32 + U32;
-const ENTRY_LEN: usize = 8 * U64;
+const ENTRY_LEN: usize = 10 * U64;
 /// Checksum, the same length once more, and the magic by which a reader finds all this.
 const FOOT_LEN: usize = size_of::<u128>() + U32 + END_MAGIC.len();
 
@@ -53,6 +53,12 @@ pub struct TrailerEntry {
     pub data_mtime_ns: i64,
     /// Deleted rows.
     pub deleted: u64,
+    /// The generation that the array was saved as. A checkpoint that finds the file mapped moves the same
+    /// rows to another one.
+    pub saved_as: u64,
+    /// The last commit that replaced rows since the array was saved; 0 if none did. It tells two states
+    /// apart that have as many rows.
+    pub replaced_lsn: u64,
     /// Reserved for the checksum of the block sums; 0 where there are none.
     pub sums_hash: u64,
 }
@@ -179,6 +185,8 @@ impl TrailerEntry {
             data_ino: reader.u64()?,
             data_mtime_ns: reader.i64()?,
             deleted: reader.u64()?,
+            saved_as: reader.u64()?,
+            replaced_lsn: reader.u64()?,
             sums_hash: reader.u64()?,
         })
     }
@@ -191,6 +199,8 @@ impl TrailerEntry {
         out.put_u64(self.data_ino);
         out.put_i64(self.data_mtime_ns);
         out.put_u64(self.deleted);
+        out.put_u64(self.saved_as);
+        out.put_u64(self.replaced_lsn);
         out.put_u64(self.sums_hash);
     }
 }

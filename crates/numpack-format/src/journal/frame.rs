@@ -116,21 +116,23 @@ impl Frame {
     /// `chain` is that of the frame before, or [`Header::hash`](super::Header::hash).
     pub fn encode_into(&self, out: &mut Vec<u8>, chain: u128) -> u128 {
         let start = out.len();
-        let mut body = Vec::new();
-        self.record.encode_into(&mut body);
-        debug_assert!(body.len() <= MAX_BODY_LEN, "a body of {} bytes", body.len());
         out.put(&MAGIC);
         out.put_u8(self.record.code());
         out.put_u8(if self.more { MORE } else { 0 });
         out.put_u16(VERSION);
         out.put_u64(self.lsn);
         out.put_u64(self.epoch);
-        out.put_len_u32(body.len());
-        out.resize(start + HASH_AT, 0);
-        body.resize(body.len().next_multiple_of(FRAME_ALIGN), 0);
-        let hash = link(chain, &out[start..], &body);
-        out.put_u128(hash);
-        out.put(&body);
+        out.resize(start + FRAME_HEADER_LEN, 0);
+        let body = start + FRAME_HEADER_LEN;
+        self.record.encode_into(out);
+        let body_len = out.len() - body;
+        debug_assert!(body_len <= MAX_BODY_LEN, "a body of {body_len} bytes");
+        let mut len = Vec::new();
+        len.put_len_u32(body_len);
+        out[start + BODY_LEN_AT..start + RESERVED_AT].copy_from_slice(&len);
+        out.resize(body + body_len.next_multiple_of(FRAME_ALIGN), 0);
+        let hash = link(chain, &out[start..start + HASH_AT], &out[body..]);
+        out[start + HASH_AT..body].copy_from_slice(&u128_bytes(hash));
         hash
     }
 
@@ -433,7 +435,12 @@ mod tests {
             text.contains("version 2") && text.contains("reads version 1"),
             "{text}"
         );
-        for (at, byte) in [(TYPE_AT, 3), (TYPE_AT, 7), (FLAGS_AT, 2), (RESERVED_AT, 1)] {
+        for (at, byte) in [
+            (TYPE_AT, 9),
+            (TYPE_AT, 200),
+            (FLAGS_AT, 2),
+            (RESERVED_AT, 1),
+        ] {
             let reason = end(&rechained(|bytes| bytes[at] = byte));
             assert!(matches!(reason, EndReason::Unsupported { .. }), "{reason}");
         }

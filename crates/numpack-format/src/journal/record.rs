@@ -7,13 +7,15 @@ use crate::error::{FormatError, Result};
 use crate::name::ArrayName;
 use crate::shape::{MAX_NDIM, Shape};
 
+use super::replace::Replace;
+
 const PUT: u8 = 1;
 const APPEND: u8 = 2;
-// 3 is kept for rows replaced in place.
+const REPLACE: u8 = 3;
 const DELETE_ROWS: u8 = 4;
 const DROP: u8 = 5;
 const SYNCED: u8 = 6;
-// 7 is kept for pending rows written to their file.
+const APPLIED: u8 = 7;
 const RENAME: u8 = 8;
 
 const CONTENT_ZEROS: u8 = 0;
@@ -28,6 +30,8 @@ pub enum Record {
     Put(Put),
     /// A generation gets more rows.
     Append(Append),
+    /// Rows of a generation get other bytes.
+    Replace(Replace),
     /// Rows of a generation are deleted.
     DeleteRows(DeleteRows),
     /// An array is gone.
@@ -46,6 +50,16 @@ pub enum Record {
     },
     /// Everything up to a commit is on disk, payloads included.
     Synced {
+        /// That commit.
+        upto: u64,
+    },
+    /// The file of a generation has the rows of every [`Replace`](Self::Replace) up to a commit, as far
+    /// as running processes see it. After a restart of the machine this record counts for nothing.
+    Applied {
+        /// Which array.
+        name: ArrayName,
+        /// The generation whose file it is.
+        generation: u64,
         /// That commit.
         upto: u64,
     },
@@ -138,9 +152,11 @@ impl Record {
         match self {
             Self::Put(_) => PUT,
             Self::Append(_) => APPEND,
+            Self::Replace(_) => REPLACE,
             Self::DeleteRows(_) => DELETE_ROWS,
             Self::Drop { .. } => DROP,
             Self::Synced { .. } => SYNCED,
+            Self::Applied { .. } => APPLIED,
             Self::Rename { .. } => RENAME,
         }
     }
@@ -149,6 +165,7 @@ impl Record {
         match self {
             Self::Put(put) => put.encode_into(out),
             Self::Append(append) => append.encode_into(out),
+            Self::Replace(replace) => replace.encode_into(out),
             Self::DeleteRows(delete) => delete.encode_into(out),
             Self::Drop { name } => out.put_str_u16(name.as_str()),
             Self::Rename {
@@ -161,6 +178,15 @@ impl Record {
                 out.put_u64(*generation);
             }
             Self::Synced { upto } => out.put_u64(*upto),
+            Self::Applied {
+                name,
+                generation,
+                upto,
+            } => {
+                out.put_str_u16(name.as_str());
+                out.put_u64(*generation);
+                out.put_u64(*upto);
+            }
         }
     }
 
@@ -169,11 +195,17 @@ impl Record {
         Ok(Some(match code {
             PUT => Self::Put(Put::decode(reader)?),
             APPEND => Self::Append(Append::decode(reader)?),
+            REPLACE => Self::Replace(Replace::decode(reader)?),
             DELETE_ROWS => Self::DeleteRows(DeleteRows::decode(reader)?),
             DROP => Self::Drop {
                 name: decode_name(reader)?,
             },
             SYNCED => Self::Synced {
+                upto: reader.u64()?,
+            },
+            APPLIED => Self::Applied {
+                name: decode_name(reader)?,
+                generation: reader.u64()?,
                 upto: reader.u64()?,
             },
             RENAME => Self::Rename {
@@ -186,7 +218,7 @@ impl Record {
     }
 }
 
-fn decode_name(reader: &mut Reader<'_>) -> Result<ArrayName> {
+pub(super) fn decode_name(reader: &mut Reader<'_>) -> Result<ArrayName> {
     ArrayName::new(reader.str_u16("an array name")?)
 }
 
@@ -297,14 +329,7 @@ impl DeleteRows {
         let mut free_from = 0;
         for _ in 0..count {
             let (start, len) = (reader.u64()?, reader.u64()?);
-            free_from = match start.checked_add(len) {
-                Some(end) if len > 0 && start >= free_from => end,
-                _ => {
-                    return Err(reader.corrupt(format!(
-                        "the run of {len} rows from row {start} is empty, endless or out of order"
-                    )));
-                }
-            };
+            free_from = run_end(reader, free_from, start, len)?;
             runs.push((start, len));
         }
         Ok(Self {
@@ -312,6 +337,16 @@ impl DeleteRows {
             generation,
             runs,
         })
+    }
+}
+
+/// The end of a run that must lie behind `free_from`.
+pub(super) fn run_end(reader: &Reader<'_>, free_from: u64, start: u64, len: u64) -> Result<u64> {
+    match start.checked_add(len) {
+        Some(end) if len > 0 && start >= free_from => Ok(end),
+        _ => Err(reader.corrupt(format!(
+            "the run of {len} rows from row {start} is empty, endless or out of order"
+        ))),
     }
 }
 
@@ -396,6 +431,26 @@ pub(crate) mod tests {
                     runs,
                 })
             }),
+            (name(), any::<(u64, u64)>(), runs(), 0..9_usize).prop_map(
+                |(name, (generation, modified_us), runs, row_bytes)| {
+                    let count: u64 = runs.iter().map(|run| run.1).sum();
+                    let rows = vec![7; usize::try_from(count).unwrap() * row_bytes];
+                    Record::Replace(Replace {
+                        name,
+                        generation,
+                        modified_us,
+                        runs: runs.into(),
+                        rows: rows.into(),
+                    })
+                }
+            ),
+            (name(), any::<(u64, u64)>()).prop_map(|(name, (generation, upto))| {
+                Record::Applied {
+                    name,
+                    generation,
+                    upto,
+                }
+            }),
             name().prop_map(|name| Record::Drop { name }),
             (name(), name(), any::<u64>()).prop_map(|(from, to, generation)| Record::Rename {
                 from,
@@ -412,7 +467,7 @@ pub(crate) mod tests {
 
     #[test]
     fn codes_of_later_releases_are_unknown() {
-        for code in [0, 3, 7, 9, 255] {
+        for code in [0, 9, 255] {
             assert_eq!(decode(code, &[0; 64]), Ok(None));
         }
     }

@@ -1,0 +1,251 @@
+//! Folding: the rows that wait in the journal are written to their places in the data file.
+//!
+//! Only what is on disk in the journal may be folded: when the power goes half way through, the journal
+//! still has every row. And only while nobody has the file mapped, which the exclusive lock of the
+//! inode tells.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use numpack_format::journal::Record;
+
+use crate::error::Result;
+use crate::fs::{File, Lock, read_exact_at, write_all_at};
+use crate::index::PAGE;
+use crate::options::Durability;
+use crate::overlay::Overlay;
+use crate::rewrite::Patched;
+use crate::staging::Staged;
+use crate::state::{ArrayState, Location, State};
+use crate::writer::WriteGuard;
+
+/// What came of folding all arrays.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Folded {
+    /// The data files have every row.
+    All,
+    /// Somebody has this many bytes of arrays mapped that are too much to copy.
+    Mapped(u64),
+}
+
+impl WriteGuard<'_> {
+    /// Folds what waits for any array of `state`; with `force` also what is mapped, however large.
+    pub(crate) fn fold_all(
+        &mut self,
+        state: &mut State,
+        flush: bool,
+        force: bool,
+    ) -> Result<Folded> {
+        let mut mapped = Vec::new();
+        for array in state.arrays.values_mut() {
+            if !array.overlay.is_empty() {
+                if self.fold(array, flush)? {
+                    Arc::make_mut(array).overlay = Overlay::default();
+                } else {
+                    mapped.push(array.name.clone());
+                }
+            }
+        }
+        let size = |name: &numpack_format::ArrayName| {
+            state
+                .get(name.as_str())
+                .map_or(0, |array| array.meta.byte_len())
+        };
+        let bytes = mapped.iter().map(size).sum();
+        if bytes > self.options.limits.copied && !force {
+            return Ok(Folded::Mapped(bytes));
+        }
+        for name in mapped {
+            if let Some(array) = state.arrays.get_mut(&name) {
+                self.copy(Arc::make_mut(array), flush)?;
+            }
+        }
+        if flush {
+            self.flush_folded(state)?;
+        }
+        Ok(Folded::All)
+    }
+
+    /// Folds the rows of one array, all of which must be on disk in the journal; false if somebody has
+    /// the file mapped.
+    fn fold(&mut self, array: &ArrayState, flush: bool) -> Result<bool> {
+        let file = self.data_file(array)?;
+        let own = array.name.data_file();
+        if !lock_exclusive(&*file).map_err(|source| self.io("lock", &own, source))? {
+            return Ok(false);
+        }
+        let row_bytes = usize::try_from(array.meta.row_bytes()).unwrap_or(usize::MAX);
+        let folded = write_pieces(&*file, &array.overlay, row_bytes, array.meta.byte_len())
+            .map_err(|source| self.io("write", &own, source));
+        let flushed = folded.and_then(|()| {
+            if flush {
+                file.sync_data()
+                    .map_err(|source| self.flush_failed(&own, source))
+            } else {
+                Ok(())
+            }
+        });
+        if file.unlock().is_err() {
+            // Then the lock goes with the descriptor.
+            self.writer.data = None;
+        }
+        flushed.map(|()| true)
+    }
+
+    /// Makes a copy of a mapped array with its rows in their places, which the checkpoint gives the
+    /// array's own name.
+    fn copy(&mut self, array: &mut ArrayState, flush: bool) -> Result<()> {
+        let pins = self.shared.pin_whole(array, self.options)?;
+        let staged = Staged::create(self.shared)?;
+        let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
+        staged.fill(array.name.as_str(), &mut rows, array.meta.byte_len())?;
+        if flush {
+            staged
+                .sync()
+                .map_err(|source| self.flush_failed(&array.name.data_file(), source))?;
+        }
+        staged.release()?;
+        self.writer.superseded.push((array.generation, 0));
+        array.generation = staged.generation;
+        array.location = Location::Generation;
+        array.overlay = Overlay::default();
+        staged.claim();
+        Ok(())
+    }
+
+    /// Flushes the files that rows were folded into before, without a flush.
+    fn flush_folded(&mut self, state: &State) -> Result<()> {
+        let folded = self.shared.seen.lock().touched.folded.clone();
+        for (name, generation) in folded {
+            if let Some(array) = state.get(name.as_str())
+                && array.generation == generation
+            {
+                self.data_file(array)?
+                    .sync_data()
+                    .map_err(|source| self.flush_failed(&name.data_file(), source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds the rows of an array that views would be patched by in too many places, and says so in the
+    /// journal. Whether it could or not, it is asked again only after as many pages more.
+    pub(crate) fn fold_if_many(&mut self, name: &str, durability: Durability) -> Result<()> {
+        let Some(array) = self.shared.state.read().get(name).cloned() else {
+            return Ok(());
+        };
+        let many = self.options.limits.pages;
+        let touched = array.overlay.pages_at_most();
+        let pages = array.meta.byte_len().div_ceil(PAGE);
+        if touched.min(pages) < many && !array.overlay.is_crowded() {
+            return Ok(());
+        }
+        let asked = self.writer.asked.get(&array.generation).copied();
+        if touched < asked.unwrap_or(0) {
+            return Ok(());
+        }
+        let exact = array.overlay.pages();
+        let more = if exact < many && !array.overlay.is_crowded() {
+            many - exact
+        } else {
+            if durability != Durability::None {
+                self.sync()?;
+            }
+            if self.fold(&array, false)? {
+                self.writer.asked.remove(&array.generation);
+                return self.say_applied(&array);
+            }
+            many
+        };
+        self.writer.asked.insert(array.generation, touched + more);
+        Ok(())
+    }
+
+    fn say_applied(&mut self, array: &ArrayState) -> Result<()> {
+        let applied = Record::Applied {
+            name: array.name.clone(),
+            generation: array.generation,
+            upto: array.overlay.lsn(),
+        };
+        let mut settled = State::default();
+        settled.arrays.insert(array.name.clone(), {
+            let mut settled = array.clone();
+            settled.overlay = Overlay::default();
+            Arc::new(settled)
+        });
+        self.commit(vec![applied], &settled, Durability::None)?;
+        Ok(())
+    }
+}
+
+/// Takes the exclusive lock, if need be after the moments that a reader needs to look; false when
+/// somebody has the file mapped.
+fn lock_exclusive(file: &dyn File) -> std::io::Result<bool> {
+    for attempt in 0..3 {
+        match file.try_lock(Lock::Exclusive) {
+            Ok(true) => return Ok(true),
+            Ok(false) if attempt < 2 => std::thread::sleep(Duration::from_micros(200)),
+            Ok(false) => {}
+            // Without locks nobody can tell that the file is not mapped.
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// Bytes of a file that are read, patched and written as one where many rows lie in them.
+const BLOCK: u64 = 64 << 10;
+/// Rows in a block from which on that costs less than writing each of them.
+const DENSE: usize = 8;
+
+fn write_pieces(
+    file: &dyn File,
+    overlay: &Overlay,
+    row_bytes: usize,
+    file_len: u64,
+) -> std::io::Result<()> {
+    let width = row_bytes as u64;
+    let mut block: Vec<(u64, &[u8])> = Vec::new();
+    let mut buf = Vec::new();
+    let (patches, pieces) = overlay.flat();
+    for piece in &pieces {
+        let at = piece.start * width;
+        if block
+            .first()
+            .is_some_and(|(first, _)| first / BLOCK != at / BLOCK)
+        {
+            write_block(file, &block, file_len, &mut buf)?;
+            block.clear();
+        }
+        block.push((at, patches[piece.patch()].bytes(piece)));
+    }
+    write_block(file, &block, file_len, &mut buf)
+}
+
+/// Writes pieces that begin in the same block, ascending.
+fn write_block(
+    file: &dyn File,
+    pieces: &[(u64, &[u8])],
+    file_len: u64,
+    buf: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    let (Some(&(first, _)), Some(&(last, bytes))) = (pieces.first(), pieces.last()) else {
+        return Ok(());
+    };
+    let end = last + bytes.len() as u64;
+    // The last piece may reach far into the next blocks.
+    if pieces.len() < DENSE || end - first > 2 * BLOCK || end > file_len {
+        for (at, bytes) in pieces {
+            write_all_at(file, bytes, *at)?;
+        }
+        return Ok(());
+    }
+    buf.resize(usize::try_from(end - first).unwrap_or(usize::MAX), 0);
+    read_exact_at(file, buf, first)?;
+    for (at, bytes) in pieces {
+        let at = usize::try_from(at - first).unwrap_or(usize::MAX);
+        buf[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    write_all_at(file, buf, first)
+}

@@ -1,0 +1,348 @@
+//! The pins of one store in this process: those in use, found again by who wants the same bytes, and
+//! the latest few that nobody uses, mapped but not locked.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use numpack_format::ArrayName;
+use parking_lot::Mutex;
+
+use crate::fs::{File, Lock};
+use crate::mapping::Mapping;
+use crate::pin::{Patience, Pin, PinError, wait_shared};
+
+/// What names the bytes of a pin: a generation of an array, which of its files, and up to which record
+/// the rows that the file does not have are in their places; 0 for the file as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PinKey {
+    pub(crate) name: ArrayName,
+    pub(crate) part: u32,
+    pub(crate) generation: u64,
+    pub(crate) patched: u64,
+}
+
+/// A map that nobody looks at. Its file is not locked, so what it shows may change.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    pub(crate) key: PinKey,
+    pub(crate) mapping: Mapping,
+    pub(crate) patched: Option<(u64, Mapping)>,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// Pins in use are found again by a weak reference, so that a thousand views of an array share one
+/// mapping. The latest few stay mapped when nobody uses them: opening and mapping a file again costs
+/// several times as much as locking it again.
+#[derive(Debug, Default)]
+pub(crate) struct Pins {
+    cache: Mutex<Cache>,
+    /// Descriptors that pins in use keep.
+    files: AtomicUsize,
+    mapping_locks: OnceLock<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    used: HashMap<PinKey, Weak<Pin>>,
+    idle: VecDeque<Idle>,
+}
+
+/// Idle maps that are kept, and with each a descriptor.
+const IDLE: usize = 128;
+/// Descriptors that pins in use keep at the most: a process may hold few, and views many arrays.
+const FILES: usize = 128;
+
+impl Pins {
+    /// The pin under `key` if it is in use and maps at least `len` bytes.
+    pub(crate) fn find(&self, key: &PinKey, len: usize) -> Option<Arc<Pin>> {
+        let pin = self.cache.lock().used.get(key)?.upgrade()?;
+        (pin.bytes().len() >= len).then_some(pin)
+    }
+
+    /// Remembers `pin` under `key` as long as it is in use.
+    pub(crate) fn keep(&self, key: PinKey, pin: &Arc<Pin>) {
+        let mut cache = self.cache.lock();
+        if cache.used.len() > 4 * IDLE && cache.used.len().is_power_of_two() {
+            cache.used.retain(|_, pin| pin.strong_count() > 0);
+        }
+        cache.used.insert(key, Arc::downgrade(pin));
+    }
+
+    /// Takes in a map whose lock has been given back.
+    pub(crate) fn rest(&self, idle: Idle) {
+        let mut unmapped = Vec::new();
+        let mut cache = self.cache.lock();
+        // One a file: an older generation would keep its disk space for nobody.
+        let same =
+            |other: &Idle| other.key.name == idle.key.name && other.key.part == idle.key.part;
+        while let Some(at) = cache.idle.iter().position(same) {
+            unmapped.extend(cache.idle.remove(at));
+        }
+        cache.idle.push_back(idle);
+        if cache.idle.len() > IDLE {
+            unmapped.extend(cache.idle.pop_front());
+        }
+        drop(cache);
+        // Unmapping takes its time: not under the lock.
+        drop(unmapped);
+    }
+
+    pub(crate) fn gave_up_file(&self) {
+        self.files.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// An idle map under `key` of at least `len` bytes, locked again.
+    pub(crate) fn wake(
+        self: &Arc<Self>,
+        key: &PinKey,
+        len: usize,
+        patience: Patience<'_>,
+    ) -> Result<Option<Pin>, PinError> {
+        let found = {
+            let mut cache = self.cache.lock();
+            let at = cache.idle.iter().position(|idle| idle.key == *key);
+            at.and_then(|at| cache.idle.remove(at))
+        };
+        let Some(idle) = found.filter(|idle| idle.mapping.as_ref().len() >= len) else {
+            return Ok(None);
+        };
+        wait_shared(&*idle.file, patience)?;
+        let ino = idle.file.stat().map_err(PinError::Io)?.ino;
+        Ok(Some(self.admit(idle, ino)))
+    }
+
+    fn admit(self: &Arc<Self>, idle: Idle, ino: u64) -> Pin {
+        let must = self.mapping_locks.get() != Some(&true);
+        let keep = self.files.fetch_add(1, Ordering::Relaxed) < FILES || must;
+        if !keep {
+            self.gave_up_file();
+        }
+        Pin::locked(idle, ino, keep, self)
+    }
+
+    /// Lets go of all maps that nobody uses.
+    pub(crate) fn release_idle(&self) {
+        let mut cache = self.cache.lock();
+        let unmapped = std::mem::take(&mut cache.idle);
+        cache.used.retain(|_, pin| pin.strong_count() > 0);
+        drop(cache);
+        drop(unmapped);
+    }
+
+    /// Lets go of what nobody uses of a generation that has been replaced.
+    pub(crate) fn forget(&self, generation: u64) {
+        let mut unmapped = Vec::new();
+        let mut cache = self.cache.lock();
+        while let Some(at) = cache
+            .idle
+            .iter()
+            .position(|idle| idle.key.generation == generation)
+        {
+            unmapped.extend(cache.idle.remove(at));
+        }
+        drop(cache);
+        drop(unmapped);
+    }
+
+    /// Maps that nobody uses.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        self.cache.lock().idle.len()
+    }
+
+    /// Locks and maps the first `len` bytes of `file`. `again` opens the same file once more.
+    pub(crate) fn pin(
+        self: &Arc<Self>,
+        key: PinKey,
+        file: Arc<dyn File>,
+        len: usize,
+        again: &dyn Fn() -> std::io::Result<Arc<dyn File>>,
+        patience: Patience<'_>,
+    ) -> Result<Pin, PinError> {
+        self.learn(again);
+        wait_shared(&*file, patience)?;
+        let ino = file.stat().map_err(PinError::Io)?.ino;
+        let mapping = file.map(len).map_err(PinError::Io)?;
+        let idle = Idle {
+            key,
+            mapping,
+            patched: None,
+            file,
+        };
+        Ok(self.admit(idle, ino))
+    }
+
+    /// Finds out whether a mapping made here keeps the lock of a closed descriptor. When others lock the
+    /// file nothing can be learned this time.
+    fn learn(&self, again: &dyn Fn() -> std::io::Result<Arc<dyn File>>) {
+        if self.mapping_locks.get().is_some() {
+            return;
+        }
+        let learned = || -> std::io::Result<Option<bool>> {
+            let (mapped, other) = (again()?, again()?);
+            if mapped.stat()?.len == 0 || !other.try_lock(Lock::Exclusive)? {
+                return Ok(None);
+            }
+            other.unlock()?;
+            if !mapped.try_lock(Lock::Shared)? {
+                return Ok(None);
+            }
+            let mapping = mapped.map(1)?;
+            drop(mapped);
+            let lost = other.try_lock(Lock::Exclusive)?;
+            drop(mapping);
+            Ok(Some(!lost))
+        };
+        if let Ok(Some(holds)) = learned() {
+            self.mapping_locks.get_or_init(|| holds);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fs::{Dir, Fs, MemoryFs, Open, RealFs, write_all_at};
+    use crate::overlay::Overlay;
+
+    fn patience() -> Patience<'static> {
+        Patience {
+            timeout: Duration::from_millis(1),
+            interrupt: None,
+        }
+    }
+
+    fn key() -> PinKey {
+        PinKey {
+            name: ArrayName::new("f").unwrap(),
+            part: 0,
+            generation: 1,
+            patched: 0,
+        }
+    }
+
+    fn pin(pins: &Arc<Pins>, dir: &Arc<dyn Dir>, len: usize) -> Result<Pin, PinError> {
+        let again = || dir.open("f", Open::Read);
+        pins.pin(key(), again().unwrap(), len, &again, patience())
+    }
+
+    fn memory() -> Arc<dyn Dir> {
+        let dir = MemoryFs::default().open_dir(Path::new("d"), true).unwrap();
+        write_all_at(&*dir.open("f", Open::Create).unwrap(), &[1; 100], 0).unwrap();
+        dir
+    }
+
+    /// Whether a writer could change the file now.
+    fn is_free(dir: &Arc<dyn Dir>) -> bool {
+        let writer = dir.open("f", Open::Write).unwrap();
+        let free = writer.try_lock(Lock::Exclusive).unwrap();
+        writer.unlock().unwrap();
+        free
+    }
+
+    /// The property everything rests on, checked on this machine's file system: a mapping keeps the
+    /// lock although its descriptor is closed, and gives it back when it goes.
+    #[test]
+    fn a_pin_locks_its_inode_until_it_is_dropped() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = RealFs.open_dir(temp.path(), false).unwrap();
+        write_all_at(&*dir.open("f", Open::Create).unwrap(), &[1; 100], 0).unwrap();
+        for keep in [true, false] {
+            let pins = Arc::new(Pins::default());
+            if !keep {
+                pins.files.store(FILES, Ordering::Relaxed);
+            }
+            let held = pin(&pins, &dir, 50).unwrap();
+            assert_eq!(held.bytes(), [1; 50]);
+            assert!(!is_free(&dir), "pinned");
+            drop(held);
+            assert!(is_free(&dir), "free again");
+            assert_eq!(pins.idle(), usize::from(keep));
+        }
+        let writer = dir.open("f", Open::Write).unwrap();
+        assert!(writer.try_lock(Lock::Exclusive).unwrap());
+        let pins = Arc::new(Pins::default());
+        assert!(matches!(pin(&pins, &dir, 50), Err(PinError::Busy)));
+    }
+
+    #[test]
+    fn an_idle_map_is_locked_again_and_shows_what_the_file_has_by_then() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = RealFs.open_dir(temp.path(), false).unwrap();
+        write_all_at(&*dir.open("f", Open::Create).unwrap(), &[1; 100], 0).unwrap();
+        let pins = Arc::new(Pins::default());
+        drop(pin(&pins, &dir, 50).unwrap());
+        write_all_at(&*dir.open("f", Open::Write).unwrap(), &[2; 9], 0).unwrap();
+        assert!(
+            pins.wake(&key(), 51, patience()).unwrap().is_none(),
+            "too short"
+        );
+        drop(pin(&pins, &dir, 50).unwrap());
+        let again = pins.wake(&key(), 50, patience()).unwrap().unwrap();
+        assert_eq!(again.bytes()[..10], [2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
+        assert!(!is_free(&dir));
+        assert!(
+            pins.wake(&key(), 50, patience()).unwrap().is_none(),
+            "in use"
+        );
+        drop(again);
+        pins.release_idle();
+        assert_eq!(pins.idle(), 0);
+    }
+
+    /// In the in-memory file system a copy holds no lock, as on overlayfs: the pin keeps its file.
+    #[test]
+    fn without_locks_by_mapping_the_file_stays_open() {
+        let dir = memory();
+        let pins = Arc::new(Pins::default());
+        pins.files.store(FILES, Ordering::Relaxed);
+        let held = pin(&pins, &dir, 50).unwrap();
+        assert_eq!(pins.mapping_locks.get(), Some(&false));
+        assert!(!is_free(&dir));
+        drop(held);
+        assert!(is_free(&dir));
+    }
+
+    #[test]
+    fn a_patched_map_rests_on_the_lock_of_its_base() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = RealFs.open_dir(temp.path(), false).unwrap();
+        write_all_at(&*dir.open("f", Open::Create).unwrap(), &[1; 100], 0).unwrap();
+        let pins = Arc::new(Pins::default());
+        let base = Arc::new(pin(&pins, &dir, 100).unwrap());
+        let mut overlay = Overlay::default();
+        overlay.push(7, &[(3, 2)].into(), &[9; 2].into(), 1);
+        let patched = Pin::patched(&base, 100, &overlay, true, || None).unwrap();
+        assert_eq!(patched.bytes()[..6], [1, 1, 1, 9, 9, 1]);
+        assert_eq!(base.bytes()[..6], [1; 6]);
+        drop(base);
+        assert!(!is_free(&dir), "the patched map is in use");
+        let address = patched.bytes().as_ptr();
+        drop(patched);
+        assert!(is_free(&dir));
+        // Both maps rest, and are found again.
+        let base = Arc::new(pins.wake(&key(), 100, patience()).unwrap().unwrap());
+        let again = Pin::patched(&base, 100, &overlay, true, || None).unwrap();
+        assert_eq!(again.bytes().as_ptr(), address);
+        overlay.push(8, &[(0, 1)].into(), &[5].into(), 1);
+        let newer = Pin::patched(&base, 100, &overlay, true, || None).unwrap();
+        assert_eq!(newer.bytes()[..6], [5, 1, 1, 9, 9, 1]);
+        assert_eq!(again.bytes()[..6], [1, 1, 1, 9, 9, 1]);
+    }
+
+    #[test]
+    fn a_pin_in_use_is_shared_for_no_more_bytes_than_it_has() {
+        let dir = memory();
+        let pins = Arc::new(Pins::default());
+        let held = Arc::new(pin(&pins, &dir, 50).unwrap());
+        pins.keep(key(), &held);
+        assert!(pins.find(&key(), 50).is_some());
+        assert!(pins.find(&key(), 51).is_none());
+        drop(held);
+        assert!(pins.find(&key(), 50).is_none());
+    }
+}

@@ -1,0 +1,90 @@
+//! Rows that take the place of others: as a record of the journal, or, where so much changes that
+//! writing the array anew costs less, as a new generation.
+
+use std::sync::Arc;
+
+use numpack_format::journal::{Record, Replace};
+
+use crate::error::Result;
+use crate::plan::{Plan, now_us};
+use crate::selection::runs_of;
+use crate::state::{ArrayState, Location};
+
+/// Bytes of rows that always go through the journal.
+const SMALL: u64 = 1 << 20;
+/// Bytes of rows that never do.
+const LARGE: u64 = 256 << 20;
+
+impl Plan<'_, '_> {
+    /// Row `i` of `rows` takes the place of physical row `targets[i]`; the last of several stays.
+    pub(crate) fn replace_rows(
+        &mut self,
+        array: &Arc<ArrayState>,
+        targets: &[u64],
+        rows: &[u8],
+    ) -> Result<()> {
+        let len = rows.len() as u64;
+        let quarter = array.meta.byte_len() / 4;
+        let single = !matches!(array.location, Location::Segments(_));
+        if !single || len > SMALL.max(quarter).min(LARGE) {
+            return self.rewrite(array, targets, rows);
+        }
+        if len == 0 {
+            return Ok(());
+        }
+        let row_bytes = rows.len() / targets.len();
+        let (runs, rows) = in_order(targets, rows, row_bytes);
+        let replace = Replace {
+            name: array.name.clone(),
+            generation: array.generation,
+            modified_us: now_us(),
+            runs,
+            rows,
+        };
+        for part in replace.split() {
+            self.record(Record::Replace(part))?;
+        }
+        Ok(())
+    }
+}
+
+/// First row and number of rows of each run.
+type Runs = Arc<[(u64, u64)]>;
+
+/// The rows sorted by where they go, each place once, and the runs they make.
+fn in_order(targets: &[u64], rows: &[u8], row_bytes: usize) -> (Runs, Arc<[u8]>) {
+    if targets.is_sorted_by(|a, b| a < b) {
+        return (runs_of(targets.iter().copied()).into(), rows.into());
+    }
+    let mut order: Vec<(u64, usize)> = targets.iter().copied().zip(0..).collect();
+    order.sort_unstable();
+    // Of equal places the last one stays, which is the latest of them.
+    let mut last: Vec<(u64, usize)> = Vec::with_capacity(order.len());
+    for (row, at) in order {
+        match last.last_mut() {
+            Some(before) if before.0 == row => before.1 = at,
+            _ => last.push((row, at)),
+        }
+    }
+    let mut sorted = Vec::with_capacity(last.len() * row_bytes);
+    for &(_, at) in &last {
+        sorted.extend_from_slice(&rows[at * row_bytes..(at + 1) * row_bytes]);
+    }
+    (
+        runs_of(last.into_iter().map(|(row, _)| row)).into(),
+        sorted.into(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_several_rows_stays() {
+        let (runs, rows) = in_order(&[7, 3, 4, 7, 3], b"aabbccddee", 2);
+        assert_eq!((&*runs, &*rows), (&[(3, 2), (7, 1)][..], &b"eeccdd"[..]));
+        let (runs, rows) = in_order(&[3, 4, 9], b"abc", 1);
+        assert_eq!((&*runs, &*rows), (&[(3, 2), (9, 1)][..], &b"abc"[..]));
+    }
+}

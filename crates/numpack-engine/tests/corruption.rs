@@ -1,0 +1,152 @@
+//! Files that rot: every byte of what has a checksum flips, every length is cut. The store is refused,
+//! or it shows a state that it was in; it never shows wrong rows and never comes out empty.
+
+use std::sync::Arc;
+
+use numpack_engine::{Durability, Mode, Result};
+
+use crate::disk::{Disk, Image, Node};
+use crate::workload::{Op, Recorded, Session, State, open};
+
+/// Five arrays at rest, two of them with deleted rows, and in the journal records of every kind.
+fn store() -> (Image, Recorded, usize) {
+    let first = vec![State::default()];
+    let mut session = Session::new(&Image::default(), first, Durability::Commit, 1);
+    let rest = [
+        Op::Save(0, 3),
+        Op::Save(1, 9),
+        Op::Save(2, 2),
+        Op::Save(3, 3),
+        Op::Save(4, 70),
+        Op::Delete(1, vec![1, 4]),
+        Op::Delete(4, vec![0, 65]),
+        Op::Checkpoint,
+    ];
+    let pending = [
+        Op::Append(0, 1),
+        Op::Replace(0, vec![1]),
+        Op::Append(1, 1),
+        Op::Sync,
+        Op::Delete(2, vec![0]),
+        Op::Drop(3),
+        Op::Rename(2),
+        Op::Create(5, 2),
+        Op::Over(0, 2),
+        Op::Together(0),
+        Op::Copy(1),
+    ];
+    let mut at_rest = 0;
+    for op in rest.iter().chain(&pending) {
+        session.run(op, 0);
+        if *op == Op::Checkpoint {
+            at_rest = session.states() - 1;
+        }
+    }
+    let image = session.disk.image();
+    (image, session.finish(), at_rest)
+}
+
+fn read(image: &Image) -> Result<State> {
+    State::of(&open(&Disk::new(image), Mode::Read, Durability::Commit)?)
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    refused: usize,
+    newest: usize,
+    older: usize,
+}
+
+/// Reads `image` with a file changed.
+fn outcome(
+    image: &Image,
+    name: &str,
+    change: impl FnOnce(&mut Vec<u8>),
+    possible: &[State],
+) -> Outcome {
+    let mut image = image.clone();
+    let Some(Node::File(ino)) = image.names.get(name) else {
+        panic!("no file {name}");
+    };
+    if let Some(bytes) = image.files.get_mut(ino) {
+        change(Arc::make_mut(bytes));
+    }
+    let mut seen = Outcome::default();
+    match read(&image) {
+        Err(_) => seen.refused = 1,
+        Ok(state) => match possible.iter().rposition(|past| *past == state) {
+            Some(place) if place + 1 == possible.len() => seen.newest = 1,
+            Some(_) => seen.older = 1,
+            None => panic!("{name}: {state:?}"),
+        },
+    }
+    seen
+}
+
+fn files(image: &Image) -> Vec<(String, usize)> {
+    image
+        .names
+        .iter()
+        .filter(|(name, _)| {
+            let bitmap = name.starts_with("deleted_");
+            bitmap || &***name == "metadata.npkm" || &***name == ".npk/journal"
+        })
+        .filter_map(|(name, node)| match node {
+            Node::File(ino) => Some((name.to_string(), image.files[ino].len())),
+            Node::Dir => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_flipped_byte_is_never_wrong_rows() {
+    let (image, recorded, at_rest) = store();
+    let possible = &recorded.history[at_rest..];
+    assert_eq!(read(&image).unwrap(), possible[possible.len() - 1]);
+    for (name, len) in files(&image) {
+        let mut sum = Outcome::default();
+        for at in 0..len {
+            for mask in [1 << (at % 8), 0xff] {
+                let one = outcome(&image, &name, |bytes| bytes[at] ^= mask, possible);
+                sum.refused += one.refused;
+                sum.newest += one.newest;
+                sum.older += one.older;
+            }
+        }
+        assert!(sum.refused > 0, "{name}: {sum:?}");
+        if name == "metadata.npkm" {
+            assert_eq!(sum.refused, 2 * len, "{name} has a checksum over all of it");
+        }
+        if name == ".npk/journal" {
+            // The hint tells which records must be there; without it all of them still are.
+            assert!(sum.refused > 1000 && sum.newest > 1000, "{sum:?}");
+            assert_eq!(sum.older, 0, "{sum:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cut_file_is_never_wrong_rows() {
+    let (image, recorded, at_rest) = store();
+    let possible = &recorded.history[at_rest..];
+    let names = files(&image);
+    assert_eq!(names.len(), 4, "{names:?}");
+    for (name, len) in names {
+        let mut sum = Outcome::default();
+        for to in 0..len {
+            let one = outcome(&image, &name, |bytes| bytes.truncate(to), possible);
+            sum.refused += one.refused;
+            sum.newest += one.newest;
+            sum.older += one.older;
+        }
+        if name == "metadata.npkm" {
+            // Cut right before the trailer it is what 0.4 writes: its state, which nobody may change.
+            assert_eq!((sum.refused, sum.older), (len - 1, 1), "{name}");
+        } else if name != ".npk/journal" {
+            assert_eq!((sum.refused, sum.older), (len, 0), "{name}");
+        } else {
+            assert!(sum.refused > 1000, "{sum:?}");
+            assert!(sum.older < 1200, "only without the hint, {sum:?}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Another process, as far as this library can tell: the real file system under another identity, so
+//! that handles share nothing in memory.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use numpack_engine::fs::{Dir, File, Fs, Open, RealFs, Stat};
+use numpack_engine::{Options, Store};
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+#[derive(Debug)]
+struct Process(u64);
+
+#[derive(Debug)]
+struct ProcessDir(u64, Arc<dyn Dir>);
+
+/// Opens the store at `path` as a process of its own would.
+pub fn open_elsewhere(path: &Path, options: &Options) -> Store {
+    let process = Process(NEXT.fetch_add(1, Ordering::Relaxed));
+    Store::open_on(Arc::new(process), path, options).unwrap()
+}
+
+impl Fs for Process {
+    fn open_dir(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Dir>> {
+        let dir = RealFs.open_dir(path, create)?;
+        Ok(Arc::new(ProcessDir(self.0, dir)))
+    }
+}
+
+impl Dir for ProcessDir {
+    fn id(&self) -> (u64, u64) {
+        (self.1.id().0 ^ (self.0 << 32), self.1.id().1)
+    }
+    fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
+        self.1.open(name, how)
+    }
+    fn stat(&self, name: &str) -> io::Result<Stat> {
+        self.1.stat(name)
+    }
+    fn make_dir(&self, name: &str) -> io::Result<()> {
+        self.1.make_dir(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.1.rename(from, to)
+    }
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        self.1.link(from, to)
+    }
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        self.1.unlink(name)
+    }
+    fn list(&self, sub: &str) -> io::Result<Vec<String>> {
+        self.1.list(sub)
+    }
+    fn sync(&self, sub: &str) -> io::Result<()> {
+        self.1.sync(sub)
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        self.1.sync_all()
+    }
+}
