@@ -187,6 +187,24 @@ fn describe(record: &Record) -> (&'static str, Option<String>, String) {
             );
             ("append", Some(append.name.to_string()), detail)
         }
+        Record::Replace(replace) => {
+            let detail = format!(
+                "{} rows in {} runs: {} generation {:016x}",
+                replace.count(),
+                replace.runs.len(),
+                runs(&replace.runs),
+                replace.generation,
+            );
+            ("replace", Some(replace.name.to_string()), detail)
+        }
+        Record::Applied {
+            name,
+            generation,
+            upto,
+        } => {
+            let detail = format!("up to lsn {upto} generation {generation:016x}");
+            ("applied", Some(name.to_string()), detail)
+        }
         Record::DeleteRows(delete) => {
             let rows: u64 = delete.runs.iter().map(|(_, length)| length).sum();
             let detail = format!(
