@@ -12,6 +12,7 @@
 )]
 
 mod corruption;
+mod counts;
 mod crash;
 mod disk;
 mod faults;
