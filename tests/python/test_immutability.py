@@ -27,12 +27,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarn
 ARRAYS = {
     "a": ("f4", 4, 3000),
     "b": ("i8", 3, 300),
-    "c": ("f8", 0, 12_000),
-    "ü/é": ("u1", 16, 20_000),
+    "c": ("f8", 0, 6000),
+    "ü/é": ("u1", 16, 4000),
     "moved": ("f4", 4, 500),
+    # Replacing all of it is more than a record of the journal takes.
+    "wide": ("f8", 64, 2500),
 }
-HELD = 40
-MAXIMUM = 60_000
+HELD = 32
+MAXIMUM = 15_000
 
 
 def values(generator, name, count):
@@ -45,6 +47,7 @@ OPERATIONS = {
     "replace a run": 12,
     "replace scattered": 12,
     "replace most": 4,
+    "replace all": 3,
     "append": 10,
     "overwrite": 5,
     "drop rows": 7,
@@ -101,8 +104,10 @@ def change(npk, generator, kind, name, rows):
         npk.replace({name: values(generator, name, len(picks))}, picks)
     elif kind == "replace most":
         npk.replace({name: values(generator, name, len(range(0, rows, 2)))}, slice(0, rows, 2))
+    elif kind == "replace all":
+        npk.replace({name: values(generator, name, rows)}, slice(None))
     elif kind == "append":
-        npk.append({name: values(generator, name, int(generator.integers(1, rows + 1)))})
+        npk.append({name: values(generator, name, int(generator.integers(1, 2 + rows // 4)))})
     elif kind == "drop rows":
         if generator.integers(2):
             npk.drop(name, slice(0, rows // 10))

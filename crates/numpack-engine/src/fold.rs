@@ -161,6 +161,31 @@ impl WriteGuard<'_> {
         Ok(())
     }
 
+    /// Folds what waits for arrays that views would be patched by in a good many places: after a flush the
+    /// journal is no obstacle.
+    pub(crate) fn fold_synced(&mut self) -> Result<()> {
+        const PAGES: u64 = 1024;
+        // Nothing may be added to such a journal.
+        if self.must_checkpoint() {
+            return Ok(());
+        }
+        let crowded: Vec<Arc<ArrayState>> = self
+            .shared
+            .state
+            .read()
+            .arrays
+            .values()
+            .filter(|array| array.overlay.pages_at_most() > PAGES.min(self.options.limits.pages))
+            .cloned()
+            .collect();
+        for array in crowded {
+            if self.fold(&array, false)? {
+                self.say_applied(&array)?;
+            }
+        }
+        Ok(())
+    }
+
     fn say_applied(&mut self, array: &ArrayState) -> Result<()> {
         let applied = Record::Applied {
             name: array.name.clone(),

@@ -280,12 +280,16 @@ impl Store {
         Ok(Transaction::new(self, Some(base.clone())))
     }
 
-    /// Puts everything committed so far on disk.
+    /// Puts everything committed so far on disk. Rows that wait in the journal in great numbers go to their
+    /// files on this occasion.
     ///
     /// # Errors
     /// A failed flush, after which this process refuses to write to the store.
     pub fn sync(&self) -> Result<()> {
-        self.writable()?.lock(&self.handle.options)?.sync()
+        let shared = self.writable()?;
+        let mut guard = shared.lock(&self.handle.options)?;
+        guard.sync()?;
+        guard.fold_synced()
     }
 
     /// Moves everything that the journal holds into the files that NumPack 0.4 reads.
