@@ -19,6 +19,14 @@ from numpack.writable_array import WritableBatchMode
 __all__ = ["NumPack"]
 
 
+def _dict(arrays: Any) -> dict[str, Any]:
+    if type(arrays) is dict:  # the rule, and cheaper to see than what an abstract class asks
+        return arrays
+    if not isinstance(arrays, Mapping):
+        raise ArgumentError("arrays must be a dictionary")
+    return dict(arrays)
+
+
 class NumPack(ArrowDoors, MappingManners, Handle):
     """A store: named NumPy arrays in a directory.
 
@@ -78,9 +86,8 @@ class NumPack(ArrowDoors, MappingManners, Handle):
         ...     npk.get_member_list()
         ['ids', 'label']
         """
-        if not isinstance(arrays, Mapping):
-            raise ArgumentError("arrays must be a dictionary")
-        self._target().save(arrays if type(arrays) is dict else dict(arrays))
+        arrays = _dict(arrays)
+        self._target().save(arrays)
 
     def append(self, arrays: Mapping[str, Any]) -> None:
         """Add rows at the end of arrays: values of shape (k, ...) to arrays of shape (n, ...).
@@ -94,9 +101,8 @@ class NumPack(ArrowDoors, MappingManners, Handle):
         ...     npk.get_shape("a")
         (6, 3)
         """
-        if not isinstance(arrays, Mapping):
-            raise ArgumentError("arrays must be a dictionary")
-        self._target().append(arrays if type(arrays) is dict else dict(arrays))
+        arrays = _dict(arrays)
+        self._target().append(arrays)
 
     def replace(self, arrays: Mapping[str, Any], indexes: Any) -> None:
         """Overwrite the rows `indexes` of each array.
@@ -112,9 +118,8 @@ class NumPack(ArrowDoors, MappingManners, Handle):
         ...     npk.load("a")
         array([8, 0, 0, 9, 7])
         """
-        if not isinstance(arrays, Mapping):
-            raise ArgumentError("arrays must be a dictionary")
-        self._target().replace(arrays if type(arrays) is dict else dict(arrays), indexes)
+        arrays = _dict(arrays)
+        self._target().replace(arrays, indexes)
 
     def drop(self, array_name: str | list[str], indexes: Any = None) -> None:
         """Remove arrays, or the rows `indexes` of them.

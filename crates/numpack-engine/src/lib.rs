@@ -61,6 +61,7 @@ mod store;
 mod transaction;
 mod view;
 mod writer;
+mod written;
 
 pub use deletions::Run;
 pub use dump::{JournalDump, dump_journal};

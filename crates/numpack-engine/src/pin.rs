@@ -15,6 +15,7 @@ use crate::mapping::{Mapping, PrivateMapping};
 use crate::options::{Interrupt, Options};
 use crate::overlay::Overlay;
 use crate::pins::{Idle, PinKey, Pins};
+use crate::written::{Known, Origin};
 
 /// A mapped, locked file, or such a one with pending rows in their places.
 #[derive(Debug)]
@@ -172,6 +173,7 @@ impl Drop for Pin {
 /// Writable private memory over a pinned file.
 #[derive(Debug)]
 pub(crate) struct PrivatePin {
+    _known: Option<Known>,
     pub(crate) mapping: PrivateMapping,
     _base: Arc<Pin>,
 }
@@ -190,7 +192,15 @@ impl PrivatePin {
         };
         let mut mapping = file.map_private(len)?;
         overlay.patch(0..u64::MAX, mapping.as_mut());
+        let origin = match &base.ground {
+            Ground::Locked(locked) => Some(Origin {
+                generation: locked.key.generation,
+                patched: overlay.lsn(),
+            }),
+            Ground::Over(..) | Ground::Nothing => None,
+        };
         Ok(Some(Self {
+            _known: origin.and_then(|origin| Known::new(mapping.as_ref(), origin)),
             mapping,
             _base: Arc::clone(base),
         }))
