@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PATCHES = ROOT / "crates/numpack-engine/tests/mutants"
 # Enough for every mutant that is known to be found, and for the copy itself in half a minute.
 IMAGES = "100000"
-TESTS = ["images", "faults", "corruption"]
+TESTS = ["images", "faults", "corruption", "replacing"]
 # Seconds after which a run of the tests is taken for one that never ends.
 LONGEST = 900
 

@@ -103,12 +103,17 @@ impl Pin {
     ) -> std::io::Result<Self> {
         let lsn = overlay.lsn();
         let upto = committed.then_some(lsn);
+        // A map that rested may have missed rows that were folded meanwhile: the file has them, and the
+        // pages that the map has of its own do not.
+        let usable = |at: u64, mapping: &Mapping| {
+            at <= lsn && overlay.reaches_back_to(at) && mapping.as_ref().len() == len
+        };
         if let Ground::Locked(locked) = &base.ground
             && committed
             && let Some((at, mapping)) = locked
                 .patched
                 .lock()
-                .take_if(|(at, mapping)| *at <= lsn && mapping.as_ref().len() == len)
+                .take_if(|(at, mapping)| usable(*at, mapping))
         {
             let mut mapping = mapping;
             // One that cannot be written to is made anew below.
