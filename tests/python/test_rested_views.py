@@ -10,7 +10,7 @@ import os
 import numpy as np
 from filesystems import filesystem
 from numpack import NumPack
-from support import finish, start_python
+from support import start_python
 
 DEEP = bool(os.environ.get("NUMPACK_DEEP"))
 ROWS = 1536  # three pages
@@ -78,14 +78,11 @@ def test_a_view_taken_again_shows_what_others_have_written(tmp_path):
         for steps in itertools.product(STEPS, repeat=length)
         if "v" in steps and "vv" not in "".join(steps) and steps[0] != "c"
     ]
-    writer = start_python(WRITER)
     faults = {}
-    with filesystem("shm", tmp_path) as directory:
+    with filesystem("shm", tmp_path) as directory, start_python(WRITER) as writer:
         for number, steps in enumerate(sequences):
             fault = difference(directory / f"{number}.npk", steps, writer)
             if fault:
                 faults[steps] = fault
-    writer.stdin.close()
-    finish(writer)
     assert len(sequences) > 5 ** (length - 1)
     assert not faults, f"{len(faults)} of {len(sequences)}, the first: {next(iter(faults.items()))}"
