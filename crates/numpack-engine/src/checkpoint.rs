@@ -65,6 +65,9 @@ impl WriteGuard<'_> {
             self.sync_dir(paths::PRIVATE_DIR)?;
         }
         let stats = self.settle_lengths(&state, flush)?;
+        for (array, stat) in state.arrays.values_mut().zip(&stats) {
+            Arc::make_mut(array).data_ino = stat.ino;
+        }
         let header = self.next_header(state.lsn)?;
         let made = self.shared.seen.lock().header.is_none();
         if made {

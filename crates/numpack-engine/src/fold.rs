@@ -66,9 +66,32 @@ impl WriteGuard<'_> {
         Ok(Folded::All)
     }
 
+    /// Whether a checkpoint that copied this array ended after the copy took the name, and before the
+    /// metadata told of its generation. Others may have the old file mapped or open under the generation
+    /// that they know, and a power cut may give it the name again: nothing may be written to the copy.
+    pub(crate) fn is_moved(&self, array: &ArrayState) -> Result<bool> {
+        // Without pending rows there was nothing to copy.
+        if array.overlay.is_empty()
+            || array.data_ino == 0
+            || !matches!(array.location, Location::Own)
+        {
+            return Ok(false);
+        }
+        let own = array.name.data_file();
+        match self.shared.dir.stat(&own) {
+            Ok(stat) => Ok(stat.ino != array.data_ino),
+            // Whoever needs its rows says so.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(self.io("stat", &own, source)),
+        }
+    }
+
     /// Folds the rows of one array, all of which must be on disk in the journal; false if somebody has
-    /// the file mapped.
+    /// the file mapped, or may have.
     fn fold(&mut self, array: &ArrayState, flush: bool) -> Result<bool> {
+        if self.is_moved(array)? {
+            return Ok(false);
+        }
         let file = self.data_file(array)?;
         let own = array.name.data_file();
         if !lock_exclusive(&*file).map_err(|source| self.io("lock", &own, source))? {

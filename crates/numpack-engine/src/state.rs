@@ -28,6 +28,8 @@ pub(crate) struct ArrayState {
     pub(crate) meta: ArrayMeta,
     pub(crate) generation: u64,
     pub(crate) location: Location,
+    /// The inode of its own file, as of the metadata; 0 if that does not say.
+    pub(crate) data_ino: u64,
     pub(crate) deletions: Option<Arc<Deletions>>,
     /// Whether the bitmap file differs from `deletions`.
     pub(crate) bitmap_due: bool,
@@ -112,6 +114,7 @@ impl State {
                     meta: put.meta.clone(),
                     generation: put.generation,
                     location: Location::Generation,
+                    data_ino: 0,
                     bitmap_due: true,
                     deletions,
                     modified_us: put.modified_us,

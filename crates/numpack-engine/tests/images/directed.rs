@@ -102,7 +102,11 @@ pub fn run(wanted: usize) -> Count {
         }
         let session = session.finish();
         drop(story);
-        let mut depth = Depth { ways, second: 60 };
+        let mut depth = Depth {
+            ways,
+            second: 60,
+            then: &[],
+        };
         if from_the_start {
             from = 0;
             depth.ways = ways.max(32);

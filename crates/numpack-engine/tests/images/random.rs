@@ -69,6 +69,7 @@ pub fn run(wanted: usize) -> Count {
         let depth = Depth {
             ways: 6,
             second: 80,
+            then: &[],
         };
         explorer.explore(&case, Replay::default(), &session, 0, depth, &mut rng);
         seen.fetch_add(explorer.count.images - before, Ordering::Relaxed);

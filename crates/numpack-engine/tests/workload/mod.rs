@@ -7,7 +7,7 @@ mod state;
 use numpack_engine::{Durability, Result, Selection, Store};
 
 use crate::kit::bytes;
-pub use session::{Recorded, Session, open, tight};
+pub use session::{Recorded, Session, open, open_within, tight};
 pub use state::{Array, State};
 
 /// Names and bytes of a row: rows that tear, rows that share a sector, and a name that is escaped.
@@ -50,6 +50,8 @@ pub enum Op {
     Reopen,
     /// Takes a view and keeps it.
     View(usize),
+    /// Lets go of all views.
+    LetGo,
 }
 
 impl Op {
@@ -160,7 +162,7 @@ pub fn plan(op: &Op, state: &State, seed: u64) -> Option<State> {
         Op::Compact(at) => {
             after.at_mut(*at)?;
         }
-        Op::Sync | Op::Checkpoint | Op::Reopen | Op::View(_) => return None,
+        Op::Sync | Op::Checkpoint | Op::Reopen | Op::View(_) | Op::LetGo => return None,
     }
     Some(after)
 }
@@ -227,7 +229,7 @@ pub fn perform(op: &Op, store: &Store, state: &State, seed: u64) -> Result<()> {
             let new = fresh(2, width, seed + 2);
             t.put(beside, &bytes(&dims(&new, width)), &mut &*new)?;
         }
-        Op::Sync | Op::Checkpoint | Op::Reopen | Op::View(_) => {}
+        Op::Sync | Op::Checkpoint | Op::Reopen | Op::View(_) | Op::LetGo => {}
     }
     match op {
         Op::AppendFull(..) => t.commit_with(Durability::Full),
