@@ -46,7 +46,7 @@ def filesystem(kind, tmp_path):
     elif kind == "shm":
         if not os.path.isdir("/dev/shm") or type_of("/dev/shm") != "tmpfs":  # noqa: S108
             pytest.skip("there is no tmpfs at /dev/shm")
-        directory = Path(tempfile.mkdtemp(dir="/dev/shm"))  # noqa: S108
+        directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
         try:
             yield directory
         finally:

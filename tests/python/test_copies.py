@@ -139,7 +139,7 @@ def test_every_way_gives_a_working_store(path, tmp_path, closed, python_042):
 
 @pytest.mark.parametrize("way", [copytree, by_content, through_tar])
 def test_a_copy_over_an_older_copy(path, tmp_path, closed, way):
-    """As a backup is brought up to date; files that are in both get another inode or keep theirs."""
+    """As a backup is brought up to date: files that are in both keep their inode or get another."""
     copy = tmp_path / "copy.npk"
     way(path, copy)
     with NumPack(copy, mode="r") as npk:

@@ -4,6 +4,7 @@ import errno
 import gc
 import os
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ CALLS = {
         lambda model: {"a": np.ones(ROWS), "b": np.ones(ROWS)},
     ),
     "append": (
-        lambda npk: npk.append({name: array for name, array in arrays().items()}),
+        lambda npk: npk.append(arrays()),
         lambda model: {name: np.concatenate([array] * 2) for name, array in model.items()},
     ),
     "replace": (
@@ -143,7 +144,7 @@ def test_the_error_says_which_store_it_is(disk):
     with NumPack(disk / "store.npk") as npk:
         npk.save(arrays())
         fill(disk)
-        texts = {call: str(refused(lambda: change(npk))) for call, (change, _) in CALLS.items()}
+        texts = {call: str(refused(partial(change, npk))) for call, (change, _) in CALLS.items()}
         make_room(disk)
     assert len(texts) == len(CALLS)
     assert [call for call, text in texts.items() if str(disk / "store.npk") not in text] == [], (

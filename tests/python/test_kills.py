@@ -1,8 +1,8 @@
 """kill -9 at any instant, over a long history of one store.
 
 A worker does one step after another and acknowledges each through a pipe. It is killed when a
-certain acknowledgement arrives, and whatever the pipe still holds counts as acknowledged. A model of
-NumPy arrays says what the store must hold then: the acknowledged steps, and the one that was in
+certain acknowledgement arrives, and whatever the pipe still holds counts as acknowledged. A model
+of NumPy arrays says what the store must hold then: the acknowledged steps, and the one that was in
 flight whole or not at all. The published 0.4.2 reads the same arrays from the closed store.
 """
 
@@ -14,7 +14,7 @@ import signal
 import numpy as np
 import pytest
 from numpack import NumPack
-from support import assert_same, digest, finish, replaced, start_python
+from support import assert_same, digest, replaced, start_python
 
 DEEP = bool(os.environ.get("NUMPACK_DEEP"))
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
@@ -55,7 +55,7 @@ def deleted(state, names, picks):
 
 
 def step(seed, number, state, npk=None):
-    """Step `number` of a history: its effect on a model and, where given, on a store; one commit."""
+    """Step `number` of a history: its effect on a model and, if given, on a store; one commit."""
     generator = np.random.default_rng((seed, number))
     weights = np.array(list(KINDS.values()), float)
     kind = str(generator.choice(list(KINDS), p=weights / weights.sum()))
@@ -159,7 +159,7 @@ def step_alone(generator, state, npk):
 
 
 def difference(npk, state):
-    """What a store has that a model does not, or the other way round; empty if they are the same."""
+    """In what a store differs from a model; empty if it does not."""
     found = npk.load(npk.get_member_list())
     if sorted(found) != sorted(state):
         return f"arrays {sorted(found)} instead of {sorted(state)}"
@@ -253,50 +253,48 @@ def test_kill_9_at_any_instant(path, how, python_042):
     kills = {"forked": 4900 if DEEP else 52, "new": 100 if DEEP else 8}[how]
     generator = np.random.default_rng(41)
     seed, number, state, interrupted, done = 23, 0, {}, 0, {}
-    reader = start_python(READER_042, interpreter=python_042)
     held = None
-    for turn in range(kills):
-        durability = ["commit", "none", "full"][turn % 3]
-        child, acknowledged, wait = start(how, path, durability, seed, number, state)
-        last = number - 1
-        for _ in range(int(generator.integers(1, 25))):
-            last = int(acknowledged.readline())
-        # Sometimes at once, sometimes in the middle of whatever comes next.
-        for _ in range(int(generator.integers(30_000)) * (turn % 2)):
-            pass
-        os.kill(child, signal.SIGKILL)
-        with acknowledged:
-            for line in acknowledged:
-                if line.endswith("\n"):
-                    last = int(line)
-        assert wait() == signal.SIGKILL
-        while number <= last:
-            kind, state = step(seed, number, state)
-            done[kind] = done.get(kind, 0) + 1
-            number += 1
-        kind, further = step(seed, number, state)
-        with NumPack(path) as npk:
-            without, whole = difference(npk, state), difference(npk, further)
-            assert not without or not whole, (
-                f"kill {turn} ({durability}): without step {number} ({kind}): {without}; "
-                f"with it: {whole}"
-            )
-            interrupted += bool(whole)
-            if without:
-                state, number = further, number + 1
-            if held is not None:
-                assert_same(*held, f"a view from before kill {turn}")
-            held = None
-            if turn % 3 and not npk.get_metadata()["arrays"]["emb"]["deleted"]:
-                held = npk.view("emb"), state["emb"]
-        found = read_by_042(reader, path, turn)
-        expected = {
-            name: [array.dtype.name, list(array.shape), digest(array)]
-            for name, array in state.items()
-        }
-        assert found == expected, f"0.4.2 after kill {turn}"
-    reader.stdin.close()
-    finish(reader)
+    with start_python(READER_042, interpreter=python_042) as reader:
+        for turn in range(kills):
+            durability = ["commit", "none", "full"][turn % 3]
+            child, acknowledged, wait = start(how, path, durability, seed, number, state)
+            last = number - 1
+            for _ in range(int(generator.integers(1, 25))):
+                last = int(acknowledged.readline())
+            # Sometimes at once, sometimes in the middle of whatever comes next.
+            for _ in range(int(generator.integers(30_000)) * (turn % 2)):
+                pass
+            os.kill(child, signal.SIGKILL)
+            with acknowledged:
+                for line in acknowledged:
+                    if line.endswith("\n"):
+                        last = int(line)
+            assert wait() == signal.SIGKILL
+            while number <= last:
+                kind, state = step(seed, number, state)
+                done[kind] = done.get(kind, 0) + 1
+                number += 1
+            kind, further = step(seed, number, state)
+            with NumPack(path) as npk:
+                without, whole = difference(npk, state), difference(npk, further)
+                assert not without or not whole, (
+                    f"kill {turn} ({durability}): without step {number} ({kind}): {without}; "
+                    f"with it: {whole}"
+                )
+                interrupted += bool(whole)
+                if without:
+                    state, number = further, number + 1
+                if held is not None:
+                    assert_same(*held, f"a view from before kill {turn}")
+                held = None
+                if turn % 3 and not npk.get_metadata()["arrays"]["emb"]["deleted"]:
+                    held = npk.view("emb"), state["emb"]
+            found = read_by_042(reader, path, turn)
+            expected = {
+                name: [array.dtype.name, list(array.shape), digest(array)]
+                for name, array in state.items()
+            }
+            assert found == expected, f"0.4.2 after kill {turn}"
     assert number > 5 * kills and interrupted > kills / 2
     if how == "forked":
         assert set(done) == set(KINDS), set(KINDS) - set(done)

@@ -174,7 +174,8 @@ for line in sys.stdin:
         print("nothing", flush=True)
     except Exception as error:
         plain = not isinstance(error, (SystemError, AttributeError)) and str(error)
-        print(type(error).__name__ if plain else repr(error), str(error).replace("\\n", " "), flush=True)
+        kind = type(error).__name__ if plain else repr(error)
+        print(kind, str(error).replace("\\n", " "), flush=True)
 """
 
 FILES = ["data_a.npkd", "deleted_b.npkb", "metadata.npkm", ".npk/journal", ".npk/LOCK", ".npk"]

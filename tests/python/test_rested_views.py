@@ -1,7 +1,7 @@
 """Views that are taken, dropped and taken again, while another process replaces rows and closes.
 
-A handle keeps the map of a view that nobody uses for the next one, and meanwhile another process may
-write replaced rows into the file. Every short sequence of such steps is tried.
+A handle keeps the map of a view that nobody uses for the next one, and meanwhile another process
+may write replaced rows into the file. Every short sequence of such steps is tried.
 """
 
 import itertools

@@ -6,6 +6,7 @@ all share. So the number of a writer's latest operation, as a snapshot shows it,
 that its section must have in this snapshot.
 """
 
+import contextlib
 import os
 import select
 import sys
@@ -143,7 +144,7 @@ class Reader:
             self.hold(lazy["wide"])
         elif door == 2:
             table = self.npk.table(*both).to_arrow(zero_copy_only=True)
-            self.check(*(of_lists(table[name], width) for name, width in zip(both, (12, 4))))
+            self.check(of_lists(table["wide"], 12), of_lists(table["narrow"], 4))
         elif door == 3:
             query = "SELECT narrow, wide, row_id FROM self WHERE row_id >= 0"
             found = self.npk.table(*both).sql(query).to_numpy()
@@ -184,16 +185,21 @@ def test_writers_and_readers_of_one_store(path):
     with NumPack(path) as npk:
         npk.save({**first, "log": np.zeros((0, 2), int), "log too": np.zeros(0, int)})
     code = "import sys, test_stress\ntest_stress.{}(sys.argv[1], *map(int, sys.argv[2:]))"
-    writers = [start_python(code.format("write"), path, writer) for writer in range(WRITERS)]
-    readers = [start_python(code.format("read"), path) for _ in range(3)]
-    for process in writers + readers:
-        assert process.stdout.readline() == "open\n"
-    for process in readers + writers:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for reader in readers:
-        assert int(finish(reader)) >= STATES
-    counts = [int(finish(writer, "stop\n")) for writer in writers]
+    with contextlib.ExitStack() as stack:
+
+        def start(verb, *arguments):
+            return stack.enter_context(start_python(code.format(verb), path, *arguments))
+
+        writers = [start("write", writer) for writer in range(WRITERS)]
+        readers = [start("read") for _ in range(3)]
+        for process in writers + readers:
+            assert process.stdout.readline() == "open\n"
+        for process in readers + writers:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for reader in readers:
+            assert int(finish(reader)) >= STATES
+        counts = [int(finish(writer, "stop\n")) for writer in writers]
     assert min(counts) >= OPERATIONS
     with NumPack(path) as npk:
         end = Reader(npk)

@@ -1,4 +1,4 @@
-"""What worker processes of test_workers.py run: importable, so that spawn and forkserver find it."""
+"""What the processes of test_workers.py run: importable, so that spawn and forkserver find it."""
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ class Samples:
 
 
 def serve(samples, orders, batches):
-    """A loader's worker: index lists in, batches out, until None comes; and notes what it has done."""
+    """A loader's worker: lists of rows in, batches out, until None comes. It notes what it does."""
     done = 0
     for number, rows in iter(orders.get, None):
         emb, label = samples[rows]
