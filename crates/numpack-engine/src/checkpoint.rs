@@ -37,18 +37,20 @@ impl WriteGuard<'_> {
         if flush {
             self.sync()?;
         }
-        let mut state = self.shared.state.read().clone();
         let force = force || self.must_checkpoint();
-        if let Folded::Mapped(bytes) = self.fold_all(&mut state, flush, force)? {
-            let tail = self.tail();
-            let limit = self.options.limits.journal;
-            let most = limit.saturating_mul(2).max(bytes / 8);
-            if tail < most {
-                self.writer.checkpoint_at = most.min(tail + limit / 4);
-                return Ok(false);
+        let mut state = match self.fold_all(flush, force)? {
+            Folded::All(state) => state,
+            Folded::Mapped(bytes) => {
+                let tail = self.tail();
+                let limit = self.options.limits.journal;
+                let most = limit.saturating_mul(2).max(bytes / 8);
+                if tail < most {
+                    self.writer.checkpoint_at = most.min(tail + limit / 4);
+                    return Ok(false);
+                }
+                return self.checkpoint(durability, true);
             }
-            self.fold_all(&mut state, flush, true)?;
-        }
+        };
         let mut renamed = false;
         for array in state.arrays.values_mut() {
             let array = Arc::make_mut(array);
@@ -65,9 +67,6 @@ impl WriteGuard<'_> {
             self.sync_dir(paths::PRIVATE_DIR)?;
         }
         let stats = self.settle_lengths(&state, flush)?;
-        for (array, stat) in state.arrays.values_mut().zip(&stats) {
-            Arc::make_mut(array).data_ino = stat.ino;
-        }
         let header = self.next_header(state.lsn)?;
         let made = self.shared.seen.lock().header.is_none();
         if made {

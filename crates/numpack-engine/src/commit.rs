@@ -49,13 +49,8 @@ fn commit_changes(
             check_unchanged(&state, read)?;
         }
     }
-    let mut moved = false;
-    for name in changes.iter().filter_map(Change::appended) {
-        let array = shared.state.read().get(name).cloned();
-        moved = moved || array.map_or(Ok(false), |array| guard.is_moved(&array))?;
-    }
-    if moved || guard.must_checkpoint() || guard.checkpoint_due() {
-        guard.checkpoint(durability, moved)?;
+    if guard.must_checkpoint() || guard.checkpoint_due() {
+        guard.checkpoint(durability, false)?;
     }
     for change in &changes {
         if let Some(name) = change.replaced() {

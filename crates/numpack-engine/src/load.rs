@@ -431,7 +431,6 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
             meta: entry.meta.clone(),
             generation: known.map_or(0, |known| known.generation),
             location,
-            data_ino: known.map_or(0, |known| known.data_ino),
             deletions,
             bitmap_due: false,
             modified_us: entry.modified_us,

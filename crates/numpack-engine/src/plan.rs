@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use numpack_format::journal::{Append, Content, DeleteRows, Frame, Put, Record};
+use numpack_format::journal::{Append, Content, DeleteRows, Frame, Kept, Put, Record};
 use numpack_format::{ArrayMeta, ArrayName, BlockHasher};
 
 use crate::error::{Error, Result};
@@ -104,7 +104,7 @@ impl<'g, 'a> Plan<'g, 'a> {
                 staged,
             } => {
                 self.find(&name);
-                self.put(name, meta, content, staged, false)
+                self.put(name, meta, content, staged, Kept::Nothing)
             }
             Change::Append { name, meta, rows } => self.append(&name, &meta, rows),
             Change::Replace {
@@ -127,7 +127,7 @@ impl<'g, 'a> Plan<'g, 'a> {
                     },
                     Content::Zeros,
                     staged,
-                    false,
+                    Kept::Nothing,
                 )
             }
             Change::Drop { name } => {
@@ -162,7 +162,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         meta: ArrayMeta,
         content: Content,
         staged: Staged,
-        keep_deletions: bool,
+        kept: Kept,
     ) -> Result<()> {
         self.replaced
             .extend(self.scratch.get(name.as_str()).cloned());
@@ -174,7 +174,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             generation,
             modified_us,
             content,
-            keep_deletions,
+            kept,
         }))
     }
 
@@ -293,7 +293,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         let staged = Staged::create(self.guard.shared)?;
         let hash = staged.fill(array.name.as_str(), &mut source, array.meta.byte_len())?;
         let (name, meta) = (array.name.clone(), array.meta.clone());
-        self.put(name, meta, Content::Hashed(hash), staged, true)
+        self.put(name, meta, Content::Hashed(hash), staged, Kept::Deletions)
     }
 
     /// Saves the live rows of `array` as `name`.
@@ -318,7 +318,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             &mut source as &mut dyn RowSource,
             meta.byte_len(),
         )?;
-        self.put(name, meta, Content::Hashed(hash), staged, false)
+        self.put(name, meta, Content::Hashed(hash), staged, Kept::Nothing)
     }
 
     fn delete_rows(&mut self, name: &ArrayName, selection: &Selection) -> Result<()> {

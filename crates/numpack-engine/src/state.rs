@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use numpack_format::journal::{Append, Frame, Record, Replace};
+use numpack_format::journal::{Append, Frame, Kept, Record, Replace};
 use numpack_format::{ArrayMeta, ArrayName, SegmentManifest, Shape};
 
 use crate::deletions::{Deletions, Run};
@@ -28,8 +28,6 @@ pub(crate) struct ArrayState {
     pub(crate) meta: ArrayMeta,
     pub(crate) generation: u64,
     pub(crate) location: Location,
-    /// The inode of its own file, as of the metadata; 0 if that does not say.
-    pub(crate) data_ino: u64,
     pub(crate) deletions: Option<Arc<Deletions>>,
     /// Whether the bitmap file differs from `deletions`.
     pub(crate) bitmap_due: bool,
@@ -103,24 +101,24 @@ impl State {
         match &frame.record {
             Record::Put(put) => {
                 let old = self.arrays.get(&put.name);
-                let deletions = if put.keep_deletions {
-                    old.and_then(|old| old.deletions.clone())
-                        .filter(|deletions| deletions.rows() == put.meta.shape.rows())
-                } else {
-                    None
-                };
+                let same = old.filter(|_| put.kept == Kept::All);
+                let (saved_as, replaced_lsn) =
+                    same.map_or((put.generation, 0), |old| (old.saved_as, old.replaced_lsn));
+                let deletions = old
+                    .filter(|_| put.kept != Kept::Nothing)
+                    .and_then(|old| old.deletions.clone())
+                    .filter(|deletions| deletions.rows() == put.meta.shape.rows());
                 let array = ArrayState {
                     name: put.name.clone(),
                     meta: put.meta.clone(),
                     generation: put.generation,
                     location: Location::Generation,
-                    data_ino: 0,
                     bitmap_due: true,
                     deletions,
                     modified_us: put.modified_us,
                     overlay: Overlay::default(),
-                    saved_as: put.generation,
-                    replaced_lsn: 0,
+                    saved_as,
+                    replaced_lsn,
                     put_lsn: frame.lsn,
                 };
                 self.arrays.insert(put.name.clone(), Arc::new(array));

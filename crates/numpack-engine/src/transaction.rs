@@ -72,14 +72,6 @@ impl Change<'_> {
             _ => None,
         }
     }
-
-    /// The array to whose file it adds rows.
-    pub(crate) fn appended(&self) -> Option<&str> {
-        match self {
-            Change::Append { name, .. } => Some(name.as_str()),
-            _ => None,
-        }
-    }
 }
 
 /// Changes to a store that are committed together. Dropping a transaction gives them up.

@@ -82,17 +82,6 @@ impl WriteGuard<'_> {
     fn catch_up(&self) -> Result<()> {
         self.shared.refresh()?;
         let mut seen = self.shared.seen.lock();
-        // A checkpoint that ended after its metadata and before its header moved nothing that readers look
-        // at. But a record that names a generation which that metadata replaced would fit neither.
-        match self.shared.dir.stat(paths::METADATA) {
-            Ok(stat) if seen.metadata.is_some_and(|known| known != stat) => {
-                self.shared.reload(&mut seen)?;
-            }
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(self.io("stat", paths::METADATA, source));
-            }
-            _ => {}
-        }
         if seen.foreign {
             return Err(Error::Foreign {
                 path: self.shared.path.clone(),

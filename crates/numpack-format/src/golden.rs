@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::journal::{
-    Content, Decoded, EndReason, Frame, HEADER_LEN, HINT_OFFSETS, Header, Hint, PROBE_LEN, Put,
-    Record, SLOT_OFFSETS,
+    Content, Decoded, EndReason, Frame, HEADER_LEN, HINT_OFFSETS, Header, Hint, Kept, PROBE_LEN,
+    Put, Record, SLOT_OFFSETS,
 };
 use crate::{
     ArrayMeta, ArrayName, BitmapFile, DType, Metadata, MetadataEntry, Storage, Trailer,
@@ -172,7 +172,7 @@ fn frame() -> Frame {
         generation: 1,
         modified_us: SAVED_US,
         content: Content::Hashed(content_hash(&data())),
-        keep_deletions: false,
+        kept: Kept::Nothing,
     };
     Frame {
         lsn: 1,

@@ -10,7 +10,7 @@ pub use numpack_format::{ArrayMeta, ArrayName, DType, FormatError, Shape};
 /// The journal's records, for programs that look into one.
 pub mod journal {
     pub use numpack_format::journal::{
-        Append, Content, DeleteRows, Frame, Header, Hint, Put, Record,
+        Append, Content, DeleteRows, Frame, Header, Hint, Kept, Put, Record, Replace,
     };
 }
 
