@@ -38,6 +38,8 @@ impl WriteGuard<'_> {
             self.sync()?;
         }
         let mut state = self.shared.state.read().clone();
+        // One that failed has copied nothing.
+        self.writer.copied.clear();
         let force = force || self.must_checkpoint();
         if let Folded::Mapped(bytes) = self.fold_all(&mut state, flush, force)? {
             let tail = self.tail();
@@ -363,11 +365,9 @@ impl WriteGuard<'_> {
             }
             // Locked: by its writer while it is written, or by views of a superseded generation,
             // which keep the inode and do not need the name.
-            if self
-                .writer
-                .superseded
-                .iter()
-                .any(|(old, _)| *old == generation)
+            let superseded = &self.writer.superseded;
+            if self.writer.copied.contains(&generation)
+                || superseded.iter().any(|(old, _)| *old == generation)
             {
                 self.remove(&path)?;
             }
@@ -410,6 +410,7 @@ impl WriteGuard<'_> {
         shared.publish(&seen);
         drop(seen);
         self.writer.superseded.clear();
+        self.writer.copied.clear();
         self.writer.asked.clear();
         self.writer.checkpoint_at = 0;
         Ok(())

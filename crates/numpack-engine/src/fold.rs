@@ -128,7 +128,7 @@ impl WriteGuard<'_> {
                 .map_err(|source| self.flush_failed(&array.name.data_file(), source))?;
         }
         staged.release()?;
-        self.writer.superseded.push((array.generation, 0));
+        self.writer.copied.insert(array.generation);
         array.generation = staged.generation;
         array.location = Location::Generation;
         array.overlay = Overlay::default();

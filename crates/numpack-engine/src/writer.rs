@@ -1,6 +1,6 @@
 //! Writing: one writer at a time over all processes, and the steps that every commit is made of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,6 +32,8 @@ pub(crate) struct Writer {
     /// Files of superseded generations, and the record that superseded each: they may go when that
     /// record is on disk.
     pub(crate) superseded: Vec<(u64, u64)>,
+    /// Generations that the checkpoint at hand has copied: they may go when its metadata is written.
+    pub(crate) copied: HashSet<u64>,
     /// By generation, at how many touched pages to think of folding its rows again.
     pub(crate) asked: HashMap<u64, u64>,
     /// How long the journal may grow before the next checkpoint is tried, if an earlier one could not
