@@ -76,10 +76,10 @@ struct Count {
     poisoned: usize,
 }
 
-/// One fault in one operation. Gives `false` when the operation is over before the fault comes.
+/// One fault in one operation, with a view of the first array if asked for. Gives `false` when the
+/// operation is over before the fault comes.
 fn one(
-    image: &Image,
-    before: &State,
+    (image, before, viewed): &(Image, State, bool),
     op: &Op,
     level: Durability,
     fault: Plan,
@@ -91,6 +91,8 @@ fn one(
     let fs = FaultyFs::new(Arc::new(disk.process()));
     let options = Options::default().with_durability(level);
     let store = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options).unwrap();
+    let first = before.at(0).filter(|_| *viewed);
+    let view = first.map(|first| (store.array(&first.name).unwrap(), &first.rows));
     fs.arm(fault);
     let result = attempt(op, &store, before);
     let hit = fs.disarm();
@@ -134,8 +136,14 @@ fn one(
     }
     let expected = State::of(&open(&disk.process(), Mode::Read, level).unwrap()).unwrap();
     // The handle gives up or goes through with it; the next process has the same store either way.
+    let _synced = store.sync();
     let _closed = store.close();
     drop(store);
+    if let Some((view, rows)) = view {
+        let mut shown = vec![0; view.byte_len()];
+        view.read_all(&mut shown).unwrap();
+        assert!(shown == *rows, "the view changed");
+    }
     let store = open(&disk.process(), Mode::Append, level).unwrap();
     assert_eq!(
         State::of(&store).unwrap(),
@@ -331,6 +339,21 @@ fn opening_fails_at_every_call_and_leaves_the_store_as_it_was() {
 #[test]
 fn every_call_fails_once_and_nothing_is_between() {
     let mut count = Count::default();
+    let waiting: [&[Op]; 2] = [
+        &[Op::Checkpoint, Op::Replace(0, vec![0])],
+        &[
+            Op::Checkpoint,
+            Op::Over(0, 3),
+            Op::Sync,
+            Op::Replace(0, vec![0]),
+        ],
+    ];
+    let stores = beginnings().into_iter().map(|store| (store, false));
+    let waiting = waiting.map(|more| (store_after(more), true));
+    let stores: Vec<_> = stores
+        .chain(waiting)
+        .map(|((image, state), viewed)| (image, state, viewed))
+        .collect();
     for (fault, lasting) in [
         (Fault::Eio, false),
         (Fault::Eio, true),
@@ -342,8 +365,14 @@ fn every_call_fails_once_and_nothing_is_between() {
         (Fault::Short, false),
         (Fault::Short, true),
     ] {
-        for (beginning, (image, before)) in beginnings().iter().enumerate() {
-            for op in operations() {
+        for (beginning, store) in stores.iter().enumerate() {
+            // With a view, a checkpoint copies its array.
+            let all = if store.2 {
+                vec![Op::Checkpoint, Op::Reopen]
+            } else {
+                operations()
+            };
+            for op in all {
                 for level in [Durability::Commit, Durability::Full] {
                     for after in 0.. {
                         let plan = Plan {
@@ -353,7 +382,7 @@ fn every_call_fails_once_and_nothing_is_between() {
                         };
                         let _story =
                             OnPanic(|| format!("{op:?} at {level} on store {beginning}: {plan:?}"));
-                        if !one(image, before, &op, level, plan, &mut count) {
+                        if !one(store, &op, level, plan, &mut count) {
                             break;
                         }
                     }

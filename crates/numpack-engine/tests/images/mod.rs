@@ -75,9 +75,9 @@ fn a_crash_leaves_a_state_that_was() {
     let directed = directed::run(wanted);
     let sequences = sequences::run(wanted);
     let stories = stories::run();
-    let others = directed.images + sequences.images + stories.images;
+    let others = directed.images + sequences.images;
     let random = random::run((wanted.saturating_sub(others)).max(wanted / 4));
-    let total = others + random.images;
+    let total = others + stories.images + random.images;
     let second = directed.second + sequences.second + stories.second + random.second;
     let seconds = start.elapsed().as_secs().max(1) as usize;
     eprintln!(

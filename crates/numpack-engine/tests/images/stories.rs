@@ -56,6 +56,20 @@ fn stories() -> Vec<Story> {
             &[replace(1)],
             2,
         ),
+        // Nothing waits for the checkpoint, but what was folded is not on disk: after a replace of no rows,
+        // and where a process was killed between its fold and its rows.
+        story(
+            &[Op::Replace(0, vec![0, 1]), Op::Replace(0, vec![])],
+            &[Op::Checkpoint],
+            &[replace(0)],
+            6,
+        ),
+        story(
+            &[Op::Replace(0, vec![0, 1])],
+            &[replace(2)],
+            &[Op::Checkpoint],
+            1,
+        ),
         // What was folded and what waits goes along with another name, and a third array takes the old one.
         story(
             &[replace(0), replace(1)],
