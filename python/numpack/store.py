@@ -309,7 +309,10 @@ class NumPack(ArrowDoors, MappingManners, Handle):
 
     def has_array(self, array_name: str) -> bool:
         """Whether the store has an array of that name."""
-        return self._target().contains(array_name)
+        try:
+            return self._target().contains(array_name)
+        except UnicodeEncodeError:
+            return False  # as `in` does
 
     def get_modify_time(self, array_name: str) -> int | None:
         """Microseconds since 1970 at which an array last changed, None if it is missing."""

@@ -1,6 +1,7 @@
 //! New generations of arrays: written under a name of their own before any lock is taken, and
 //! removed again unless a commit claims them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use numpack_format::BlockHasher;
@@ -51,6 +52,8 @@ pub(crate) fn random() -> u64 {
 #[derive(Debug)]
 pub(crate) struct Staged {
     dir: Arc<dyn Dir>,
+    /// The store's directory, for errors.
+    path: PathBuf,
     file: Arc<dyn File>,
     pub(crate) generation: u64,
     claimed: bool,
@@ -113,6 +116,7 @@ impl Staged {
         }
         Some(Self {
             dir,
+            path: shared.path.clone(),
             file,
             generation,
             claimed: false,
@@ -135,6 +139,7 @@ impl Staged {
             .map_err(io)?;
             let staged = Self {
                 dir: Arc::clone(&shared.dir),
+                path: shared.path.clone(),
                 file,
                 generation,
                 claimed: false,
@@ -156,10 +161,16 @@ impl Staged {
         let file = shared.dir.open(&new, Open::Read)?;
         Ok(Self {
             dir: Arc::clone(&shared.dir),
+            path: shared.path.clone(),
             file,
             generation,
             claimed: false,
         })
+    }
+
+    fn io(&self, action: &'static str, source: std::io::Error) -> Error {
+        let path = self.path.join(paths::generation(self.generation));
+        Error::io(action, path, source)
     }
 
     /// Writes all of `rows`, which must be `len` bytes, and gives their content hash.
@@ -173,7 +184,7 @@ impl Staged {
                 )));
             }
             write_hashed(&*self.file, bytes, offset, &mut hasher)
-                .map_err(|source| Error::io("write", paths::generation(self.generation), source))?;
+                .map_err(|source| self.io("write", source))?;
             offset += bytes.len() as u64;
             Ok(())
         })?;
@@ -190,8 +201,7 @@ impl Staged {
                 Ok(())
             }
         };
-        cut()
-            .map_err(|source| Error::io("truncate", paths::generation(self.generation), source))?;
+        cut().map_err(|source| self.io("truncate", source))?;
         Ok(hasher.finish())
     }
 
@@ -199,7 +209,7 @@ impl Staged {
     pub(crate) fn zeros(&self, len: u64) -> Result<()> {
         self.file
             .set_len(len)
-            .map_err(|source| Error::io("extend", paths::generation(self.generation), source))
+            .map_err(|source| self.io("extend", source))
     }
 
     /// Flushes the file to disk.
@@ -212,7 +222,7 @@ impl Staged {
     pub(crate) fn release(&self) -> Result<()> {
         self.file
             .unlock()
-            .map_err(|source| Error::io("unlock", paths::generation(self.generation), source))
+            .map_err(|source| self.io("unlock", source))
     }
 
     /// A commit names the file now: it stays.
