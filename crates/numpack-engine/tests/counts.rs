@@ -59,6 +59,10 @@ impl Dir for CountingDir {
         self.1.add("rename", 1);
         self.0.rename(from, to)
     }
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        self.1.add("rename", 1);
+        self.0.rename_new(from, to)
+    }
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
         self.1.add("link", 1);
         self.0.link(from, to)

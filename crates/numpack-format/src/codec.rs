@@ -78,6 +78,15 @@ impl<'a> Reader<'a> {
         Ok(u128::from_le_bytes(self.array()?))
     }
 
+    /// A flag byte: 0 or 1 and nothing else.
+    pub(crate) fn bool(&mut self, what: &str) -> Result<bool> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(self.corrupt(format!("{what} is {other}, expected 0 or 1"))),
+        }
+    }
+
     /// A count of things that take at least `least` bytes each: refused when they cannot fit.
     pub(crate) fn count(&mut self, least: usize, what: &str) -> Result<usize> {
         let count = self.u32()?;
