@@ -7,19 +7,20 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from numpack.arrow import ArrowDoors
+from numpack.attrs import Described
 from numpack.batch import BatchModeContext, BatchStore
 from numpack.exceptions import ArgumentError, ArrayNotFoundError
-from numpack.handle import Handle
 from numpack.lazy import LazyArray
 from numpack.mapping import MappingManners
 from numpack.result import Result
 from numpack.stream import StreamLoader
+from numpack.upkeep import Upkeep
 from numpack.writable_array import WritableBatchMode
 
 __all__ = ["NumPack"]
 
 
-class NumPack(ArrowDoors, MappingManners, Handle):
+class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
     """A store: named NumPy arrays in a directory.
 
     The constructor touches nothing on disk; `open()` or a `with` block opens the store. A closed

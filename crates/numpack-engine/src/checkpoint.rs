@@ -25,7 +25,7 @@ impl WriteGuard<'_> {
     /// Whether a checkpoint would change anything that another program reads.
     pub(crate) fn has_pending(&self) -> bool {
         let seen = self.shared.seen.lock();
-        !seen.touched.names.is_empty() || seen.recovery_due
+        !seen.touched.is_empty() || seen.recovery_due
     }
 
     /// Writes a checkpoint; false if arrays with rows in the journal are mapped by somebody and too large
@@ -242,11 +242,13 @@ impl WriteGuard<'_> {
                 saved_as: array.saved_as,
                 replaced_lsn: array.replaced_lsn,
                 sums_hash: 0,
+                attrs: array.attrs.clone(),
             });
         let trailer = Trailer {
             store_id: header.store_id,
             checkpoint_lsn: state.lsn,
             epoch: header.epoch,
+            attrs: state.attrs.clone(),
             entries: entries.collect(),
         };
         let metadata = Metadata {

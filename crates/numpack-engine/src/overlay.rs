@@ -64,6 +64,14 @@ impl Overlay {
         self.0.as_ref().map_or(0, |link| link.pages)
     }
 
+    /// No more rows than this are pending.
+    pub(crate) fn rows_at_most(&self) -> u64 {
+        let patches = self.patches_since(0).into_iter();
+        patches
+            .map(|patch| (patch.rows.len() / patch.row_bytes.max(1)) as u64)
+            .sum()
+    }
+
     /// Whether it has so many stretches of rows that views take long to be patched.
     pub(crate) fn is_crowded(&self) -> bool {
         self.0

@@ -1,6 +1,6 @@
 //! Transactions: changes that appear together or not at all.
 
-use numpack_format::{ArrayMeta, ArrayName};
+use numpack_format::{ArrayMeta, ArrayName, Attrs};
 
 use crate::error::{Error, Result};
 use crate::options::Durability;
@@ -58,6 +58,15 @@ pub(crate) enum Change<'a> {
     Compact {
         name: ArrayName,
     },
+    /// Nothing, if there is no array of this name.
+    Absent {
+        name: ArrayName,
+    },
+    /// Of an array, or of the store.
+    Attrs {
+        name: Option<ArrayName>,
+        attrs: Attrs,
+    },
 }
 
 impl Change<'_> {
@@ -104,6 +113,10 @@ impl<'a> Transaction<'a> {
             base,
             changes: Vec::new(),
         }
+    }
+
+    pub(crate) fn add(&mut self, change: Change<'a>) {
+        self.changes.push(change);
     }
 
     /// Saves an array, new or in the place of an old one. The rows are written to a new file now,
@@ -267,6 +280,17 @@ impl<'a> Transaction<'a> {
         self.changes.push(Change::Copy {
             from: ArrayName::new(from)?,
             to: ArrayName::new(to)?,
+        });
+        Ok(())
+    }
+
+    /// Changes nothing, but has the commit fail when there is an array of this name at this point.
+    ///
+    /// # Errors
+    /// A bad name. The rest is checked at commit.
+    pub fn require_absent(&mut self, name: &str) -> Result<()> {
+        self.changes.push(Change::Absent {
+            name: ArrayName::new(name)?,
         });
         Ok(())
     }

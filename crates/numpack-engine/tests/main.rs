@@ -11,6 +11,8 @@
     reason = "tests fail by panicking, and nothing outside of them reads their items"
 )]
 
+mod attrs;
+mod copies;
 mod corruption;
 mod crash;
 mod disk;
@@ -23,5 +25,6 @@ mod model;
 mod modes;
 mod processes;
 mod replacing;
+mod stats;
 mod views;
 mod workload;

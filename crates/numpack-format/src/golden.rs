@@ -7,7 +7,7 @@ use crate::journal::{
     Record, SLOT_OFFSETS,
 };
 use crate::{
-    ArrayMeta, ArrayName, BitmapFile, DType, Metadata, MetadataEntry, Storage, Trailer,
+    ArrayMeta, ArrayName, Attrs, BitmapFile, DType, Metadata, MetadataEntry, Storage, Trailer,
     TrailerEntry, content_hash,
 };
 
@@ -125,11 +125,13 @@ fn metadata() -> Metadata {
         saved_as: 1,
         replaced_lsn: 0,
         sums_hash: 0,
+        attrs: Attrs::default(),
     };
     let trailer = Trailer {
         store_id: STORE_ID,
         checkpoint_lsn: 1,
         epoch: 1,
+        attrs: Attrs::default(),
         entries: vec![of_array],
     };
     Metadata {

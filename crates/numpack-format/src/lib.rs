@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod array_meta;
+mod attrs;
 mod bitmap;
 mod checksum;
 mod codec;
@@ -22,6 +23,7 @@ pub mod store_files;
 mod trailer;
 
 pub use array_meta::ArrayMeta;
+pub use attrs::Attrs;
 pub use bitmap::BitmapFile;
 pub use checksum::{BLOCK_LEN, BlockHasher, content_hash};
 pub use dtype::DType;

@@ -1,11 +1,11 @@
 #![doc = include_str!("../../../README.md")]
 
 pub use numpack_engine::{
-    ArrayInfo, ArraySnapshot, Durability, Error, Interrupt, JournalDump, Mode, Options,
-    OwnedBuffer, PrivateMap, Result, RowSet, RowSource, Run, Selection, Snapshot, Store,
-    Transaction, View, dump_journal,
+    ArrayInfo, ArraySnapshot, Durability, Error, Interrupt, JournalDump, Locked, Mode, Options,
+    OwnedBuffer, Pending, PrivateMap, Result, RowSet, RowSource, Run, Selection, Snapshot, Stats,
+    Store, Transaction, View, dump_journal,
 };
-pub use numpack_format::{ArrayMeta, ArrayName, DType, FormatError, Shape};
+pub use numpack_format::{ArrayMeta, ArrayName, Attrs, DType, FormatError, Shape};
 
 /// The journal's records, for programs that look into one.
 pub mod journal {

@@ -224,6 +224,10 @@ fn describe(record: &Record) -> (&'static str, Option<String>, String) {
             let detail = format!("to {to} generation {generation:016x}");
             ("rename", Some(from.to_string()), detail)
         }
+        Record::Attrs { name, attrs } => {
+            let detail = format!("{} bytes of JSON", attrs.as_str().len());
+            ("attributes", name.as_ref().map(ToString::to_string), detail)
+        }
         Record::Synced { upto } => ("synced", None, format!("up to lsn {upto}")),
         _ => ("unknown", None, String::new()),
     }

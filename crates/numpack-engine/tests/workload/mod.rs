@@ -45,6 +45,10 @@ pub enum Op {
     Update(usize),
     /// Several changes in one commit: a new array, rows appended to another, some deleted, one replaced.
     Together(usize),
+    /// Gives the array at a place other attributes.
+    Describe(usize),
+    /// Gives the store other attributes.
+    DescribeAll,
     Sync,
     Checkpoint,
     Reopen,
@@ -71,6 +75,12 @@ fn fresh(rows: usize, width: usize, seed: u64) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Attributes that no other call with another seed gives, of a length that crosses sectors now and then.
+fn described(seed: u64) -> String {
+    let text = "x".repeat((seed as usize * 91) % 700);
+    format!("{{\"seed\":{seed},\"text\":\"{text}\"}}")
 }
 
 fn dims(bytes: &[u8], width: usize) -> [u64; 2] {
@@ -138,6 +148,7 @@ pub fn plan(op: &Op, state: &State, seed: u64) -> Option<State> {
             let free = after.free()?;
             let array = after.at_mut(*at)?.clone();
             after.set(free, array.width, array.rows);
+            after.describe(free, &array.attrs);
         }
         Op::Update(at) => {
             let array = after.at_mut(*at)?;
@@ -160,6 +171,8 @@ pub fn plan(op: &Op, state: &State, seed: u64) -> Option<State> {
         Op::Compact(at) => {
             after.at_mut(*at)?;
         }
+        Op::Describe(at) => after.at_mut(*at)?.attrs = described(seed),
+        Op::DescribeAll => after.attrs = described(seed),
         Op::Sync | Op::Checkpoint | Op::Reopen | Op::View(_) => return None,
     }
     Some(after)
@@ -205,6 +218,8 @@ pub fn perform(op: &Op, store: &Store, state: &State, seed: u64) -> Result<()> {
         Op::Rename(at) => t.rename(name(*at), state.free().unwrap_or(""))?,
         Op::Copy(at) => t.copy_array(name(*at), state.free().unwrap_or(""))?,
         Op::Compact(at) => t.compact(name(*at))?,
+        Op::Describe(at) => t.set_attrs(Some(name(*at)), &described(seed))?,
+        Op::DescribeAll => t.set_attrs(None, &described(seed))?,
         Op::Update(at) => {
             let base = store.array(name(*at))?;
             let after = plan(op, state, seed).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What a record says: one change of one array, or how far the files are on disk.
 
 use crate::array_meta::ArrayMeta;
+use crate::attrs::Attrs;
 use crate::codec::{Reader, Write};
 use crate::dtype::DType;
 use crate::error::{FormatError, Result};
@@ -17,6 +18,7 @@ const DROP: u8 = 5;
 const SYNCED: u8 = 6;
 const APPLIED: u8 = 7;
 const RENAME: u8 = 8;
+const ATTRS: u8 = 9;
 
 const CONTENT_ZEROS: u8 = 0;
 const CONTENT_HASHED: u8 = 1;
@@ -47,6 +49,13 @@ pub enum Record {
         to: ArrayName,
         /// The generation it has under both names.
         generation: u64,
+    },
+    /// A store or an array gets other attributes, in the place of all that it had.
+    Attrs {
+        /// Which array; `None` for the store.
+        name: Option<ArrayName>,
+        /// All of them.
+        attrs: Attrs,
     },
     /// Everything up to a commit is on disk, payloads included.
     Synced {
@@ -158,6 +167,7 @@ impl Record {
             Self::Synced { .. } => SYNCED,
             Self::Applied { .. } => APPLIED,
             Self::Rename { .. } => RENAME,
+            Self::Attrs { .. } => ATTRS,
         }
     }
 
@@ -176,6 +186,13 @@ impl Record {
                 out.put_str_u16(from.as_str());
                 out.put_str_u16(to.as_str());
                 out.put_u64(*generation);
+            }
+            Self::Attrs { name, attrs } => {
+                out.put_u8(name.is_some().into());
+                if let Some(name) = name {
+                    out.put_str_u16(name.as_str());
+                }
+                attrs.encode_into(out);
             }
             Self::Synced { upto } => out.put_u64(*upto),
             Self::Applied {
@@ -212,6 +229,14 @@ impl Record {
                 from: decode_name(reader)?,
                 to: decode_name(reader)?,
                 generation: reader.u64()?,
+            },
+            ATTRS => Self::Attrs {
+                name: if reader.bool("of_array")? {
+                    Some(decode_name(reader)?)
+                } else {
+                    None
+                },
+                attrs: Attrs::decode(reader)?,
             },
             _ => return Ok(None),
         }))
@@ -363,6 +388,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::attrs::tests::any_attrs;
 
     fn name() -> impl Strategy<Value = ArrayName> {
         "[^\0]{0,12}".prop_map(|name| ArrayName::new(&name).unwrap())
@@ -458,6 +484,8 @@ pub(crate) mod tests {
                 generation
             }),
             any::<u64>().prop_map(|upto| Record::Synced { upto }),
+            (prop::option::of(name()), any_attrs())
+                .prop_map(|(name, attrs)| Record::Attrs { name, attrs }),
         ]
     }
 
@@ -467,7 +495,7 @@ pub(crate) mod tests {
 
     #[test]
     fn codes_of_later_releases_are_unknown() {
-        for code in [0, 9, 255] {
+        for code in [0, 10, 255] {
             assert_eq!(decode(code, &[0; 64]), Ok(None));
         }
     }
@@ -583,7 +611,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(code in 0..10_u8, body in prop::collection::vec(any::<u8>(), 0..128)) {
+        fn no_bytes_panic(code in 0..11_u8, body in prop::collection::vec(any::<u8>(), 0..128)) {
             let _ = decode(code, &body);
         }
     }
