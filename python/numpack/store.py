@@ -168,7 +168,7 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
         self._target().compact(array_name)
 
     def reset(self) -> None:
-        """Remove every array of the store."""
+        """Remove every array of the store; its own `attrs` stay."""
         self._target().reset()
 
     def sync(self) -> None:

@@ -85,7 +85,7 @@ impl Shared {
                 Err(Error::Busy { .. }) if attempt == 0 => {}
                 Err(error @ (Error::Busy { .. } | Error::Interrupted)) => return Err(error),
                 Err(error) if fits && !error.is_missing_file() => return Err(error),
-                Err(error) if attempt == ATTEMPTS => {
+                Err(error) if attempt >= ATTEMPTS && fits => {
                     let gone = self.dir.stat(paths::METADATA).is_err();
                     let path = self.path.clone();
                     return Err(if gone { Error::NoStore { path } } else { error });
@@ -93,11 +93,14 @@ impl Shared {
                 _ => {}
             }
             attempt += 1;
+            wanted = now;
             // While no writer is at work only a missing file brings us here.
             if attempt > 3 && quiet.is_none() {
                 std::thread::sleep(Duration::from_micros(50 * u64::from(attempt.min(ATTEMPTS))));
+                // What was there before the pause is old again beside a writer that never pauses.
+                self.refresh()?;
+                wanted = self.named(names)?.0;
             }
-            wanted = now;
         }
     }
 

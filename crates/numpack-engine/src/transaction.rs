@@ -251,7 +251,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Removes all arrays.
+    /// Removes all arrays; the attributes of the store stay.
     ///
     /// # Errors
     /// None yet.

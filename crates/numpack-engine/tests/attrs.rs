@@ -87,6 +87,20 @@ fn attributes_alone_make_a_checkpoint_due() {
 }
 
 #[test]
+fn a_store_that_starts_empty_has_none() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "a", &[1], &[1]).unwrap();
+    describe(&store, None, UNIT).unwrap();
+    let mut t = store.begin().unwrap();
+    t.drop_all().unwrap();
+    t.commit().unwrap();
+    assert_eq!(store.attrs().unwrap().as_str(), UNIT);
+    let store = try_open(&fs, &mode(Mode::Write)).unwrap();
+    assert!(store.attrs().unwrap().is_empty());
+}
+
+#[test]
 fn what_changes_nothing_is_no_commit() {
     let store = open(&MemoryFs::default());
     let first = describe(&store, None, UNIT).unwrap();
