@@ -367,10 +367,12 @@ fn replaced_rows_go_along_with_everything_else() {
 fn a_resting_map_does_not_miss_what_was_folded_meanwhile() {
     let mut kept = kept();
     let (here, there) = (kept.open(), open_elsewhere(&kept.path, &Options::default()));
-    kept.set(&here, &[0], 1);
-    for store in [&here, &there] {
-        let view = store.array("a").unwrap().contiguous().unwrap();
-        assert!(*view == kept.model);
+    for (row, value) in [(0, 1), (2, 9), (700, 8)] {
+        kept.set(&here, &[row], value);
+        for store in [&here, &there] {
+            let view = store.array("a").unwrap().contiguous().unwrap();
+            assert!(*view == kept.model);
+        }
     }
     // In the same page, and nobody looks before it is folded.
     kept.set(&here, &[1], 2);
