@@ -1,8 +1,8 @@
 """mutants.py TARGET [NAME...]: break a copy of the engine in every way that tests/mutants lists.
 
-The test of the tests: for each patch, the copy of the checkout in TARGET is broken by it, and one of
-the tests that tell of crashes, faults, corruption and replaced rows must fail. They must pass on the
-copy as it is. A patch that no longer applies or does not compile is an error as well: it has to
+The test of the tests: for each patch, the copy of the checkout in TARGET is broken by it, and one
+of the tests that tell of crashes, faults, corruption and replaced rows must fail. They must pass on
+the copy as it is. A patch that no longer applies or does not compile is an error as well: it has to
 follow the code.
 """
 
