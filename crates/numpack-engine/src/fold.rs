@@ -32,14 +32,7 @@ pub(crate) enum Folded {
 impl WriteGuard<'_> {
     /// Folds what waits for any array; with `force` also what is mapped, however large.
     pub(crate) fn fold_all(&mut self, flush: bool, force: bool) -> Result<Folded> {
-        let waiting: Vec<Arc<ArrayState>> = {
-            let state = self.shared.state.read();
-            let arrays = state.arrays.values();
-            arrays
-                .filter(|array| !array.overlay.is_empty())
-                .cloned()
-                .collect()
-        };
+        let waiting = self.waiting(|array| !array.overlay.is_empty());
         let mut mapped = Vec::new();
         for array in &waiting {
             if !self.fold(array, flush)? {
@@ -66,6 +59,13 @@ impl WriteGuard<'_> {
             self.flush_folded(&state)?;
         }
         Ok(Folded::All(state))
+    }
+
+    /// The arrays with rows in the journal that `choose` picks.
+    fn waiting(&self, choose: impl Fn(&ArrayState) -> bool) -> Vec<Arc<ArrayState>> {
+        let state = self.shared.state.read();
+        let arrays = state.arrays.values();
+        arrays.filter(|array| choose(array)).cloned().collect()
     }
 
     /// Folds the rows of one array, all of which must be on disk in the journal; false if somebody has
@@ -196,15 +196,8 @@ impl WriteGuard<'_> {
         if self.must_checkpoint() {
             return Ok(());
         }
-        let crowded: Vec<Arc<ArrayState>> = self
-            .shared
-            .state
-            .read()
-            .arrays
-            .values()
-            .filter(|array| array.overlay.pages_at_most() > PAGES.min(self.options.limits.pages))
-            .cloned()
-            .collect();
+        let least = PAGES.min(self.options.limits.pages);
+        let crowded = self.waiting(|array| array.overlay.pages_at_most() > least);
         for array in crowded {
             if self.fold(&array, false)? {
                 self.say_applied(&array)?;

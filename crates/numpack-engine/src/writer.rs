@@ -369,8 +369,8 @@ impl WriteGuard<'_> {
     /// Whether the journal is in a state that a commit cannot follow on.
     pub(crate) fn must_checkpoint(&self) -> bool {
         let seen = self.shared.seen.lock();
-        // A checkpoint that ended after its metadata and before its header: the metadata may name a
-        // generation that no record does, and until the next flush may still be taken back.
+        // A checkpoint that ended after its metadata and before its header: until the next flush the
+        // metadata may still be taken back, and the journal may lie behind it.
         let unfinished = seen
             .header
             .as_ref()
