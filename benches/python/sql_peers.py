@@ -220,7 +220,7 @@ class DuckDB(ArrowAnswers):
 
     def ask(self, text: str) -> Any:
         """Run one statement."""
-        return self.connection.execute(text).to_arrow_table()
+        return self.connection.sql(text).to_arrow_table()
 
     def literal(self, query: np.ndarray) -> str:
         """A list has to be cast to an array."""
