@@ -353,7 +353,7 @@ fn optional<T>(result: io::Result<T>, path: &Path, name: &str) -> Result<Option<
     }
 }
 
-fn read_file(dir: &dyn Dir, path: &Path, name: &str) -> Result<Option<(Vec<u8>, Stat)>> {
+pub(crate) fn read_file(dir: &dyn Dir, path: &Path, name: &str) -> Result<Option<(Vec<u8>, Stat)>> {
     let Some(file) = optional(dir.open(name, Open::Read), path, name)? else {
         return Ok(None);
     };
@@ -372,7 +372,7 @@ fn read_file(dir: &dyn Dir, path: &Path, name: &str) -> Result<Option<(Vec<u8>, 
         .map_err(|source| Error::io("read", path.join(name), source))
 }
 
-fn read_metadata(dir: &dyn Dir, path: &Path) -> Result<Option<(Metadata, Stat)>> {
+pub(crate) fn read_metadata(dir: &dyn Dir, path: &Path) -> Result<Option<(Metadata, Stat)>> {
     let Some((bytes, stat)) = read_file(dir, path, paths::METADATA)? else {
         return Ok(None);
     };

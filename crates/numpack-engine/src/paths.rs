@@ -20,6 +20,20 @@ pub(crate) fn generation(generation: u64) -> String {
     format!("{PRIVATE_DIR}/{}", store_files::generation_file(generation))
 }
 
+/// The file of the block sums that have this hash.
+pub(crate) fn sums(hash: u64) -> String {
+    format!("{PRIVATE_DIR}/{}", store_files::sums_file(hash))
+}
+
+/// Whether a name in the private directory is of a file that has not taken its place yet.
+pub(crate) fn is_next(name: &str) -> bool {
+    [METADATA_NEXT, BITMAP_NEXT].iter().any(|next| {
+        next.strip_prefix(PRIVATE_DIR)
+            .and_then(|n| n.strip_prefix('/'))
+            == Some(name)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +45,8 @@ mod tests {
             JOURNAL,
             format!("{PRIVATE_DIR}/{}", store_files::JOURNAL_FILE)
         );
+        assert_eq!(sums(0xabc), ".npk/s0000000000000abc");
+        assert!(is_next("metadata.next") && is_next("bitmap.next") && !is_next("journal"));
         assert_eq!(generation(0xabc), ".npk/g0000000000000abc");
     }
 }

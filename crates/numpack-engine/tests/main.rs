@@ -23,5 +23,6 @@ mod model;
 mod modes;
 mod processes;
 mod replacing;
+mod verifying;
 mod views;
 mod workload;
