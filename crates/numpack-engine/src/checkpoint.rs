@@ -65,12 +65,13 @@ impl WriteGuard<'_> {
             self.sync_dir(paths::PRIVATE_DIR)?;
         }
         let stats = self.settle_lengths(&state, flush)?;
+        self.settle_sums(&mut state, &stats, flush)?;
         let header = self.next_header(state.lsn)?;
         let made = self.shared.seen.lock().header.is_none();
         if made {
             self.make_journal(flush)?;
         }
-        self.write_metadata(&state, &stats, &header, flush)?;
+        self.write_metadata(&state, &header, flush)?;
         self.remove_replaced(&state)?;
         self.begin_epoch(state, header, flush)?;
         Ok(true)
@@ -81,7 +82,7 @@ impl WriteGuard<'_> {
         seen.cursor.as_ref().map_or(0, |cursor| cursor.tail)
     }
 
-    fn sync_dir(&self, sub: &str) -> Result<()> {
+    pub(crate) fn sync_dir(&self, sub: &str) -> Result<()> {
         self.shared
             .dir
             .sync(sub)
@@ -211,13 +212,7 @@ impl WriteGuard<'_> {
         })
     }
 
-    fn write_metadata(
-        &self,
-        state: &State,
-        stats: &[Stat],
-        header: &Header,
-        flush: bool,
-    ) -> Result<()> {
+    fn write_metadata(&self, state: &State, header: &Header, flush: bool) -> Result<()> {
         let arrays = state.arrays.values().map(|array| MetadataEntry {
             name: array.name.clone(),
             meta: array.meta.clone(),
@@ -227,22 +222,21 @@ impl WriteGuard<'_> {
             },
             modified_us: array.modified_us,
         });
-        let entries = state
-            .arrays
-            .values()
-            .zip(stats)
-            .map(|(array, stat)| TrailerEntry {
+        let entries = state.arrays.values().map(|array| {
+            let rest = array.at_rest.unwrap_or_default();
+            TrailerEntry {
                 name_hash: array.name.hash64(),
                 generation: array.generation,
                 rows: array.physical_rows(),
-                data_len: stat.len,
-                data_ino: stat.ino,
-                data_mtime_ns: stat.mtime_ns,
+                data_len: rest.data_len,
+                data_ino: rest.ino,
+                data_mtime_ns: rest.mtime_ns,
                 deleted: array.deleted(),
                 saved_as: array.saved_as,
                 replaced_lsn: array.replaced_lsn,
-                sums_hash: 0,
-            });
+                sums_hash: rest.sums_hash,
+            }
+        });
         let trailer = Trailer {
             store_id: header.store_id,
             checkpoint_lsn: state.lsn,
@@ -307,7 +301,7 @@ impl WriteGuard<'_> {
         self.remove_orphans(state)
     }
 
-    fn remove(&self, name: &str) -> Result<()> {
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
         ignore_missing(self.shared.dir.unlink(name))
             .map_err(|source| self.io("remove", name, source))
     }
@@ -337,11 +331,14 @@ impl WriteGuard<'_> {
             .values()
             .map(|array| array.generation)
             .collect();
+        let at_rest = state.arrays.values().filter_map(|array| array.at_rest);
+        let sums: HashSet<u64> = at_rest.map(|rest| rest.sums_hash).collect();
         let names = dir
             .list(paths::PRIVATE_DIR)
             .map_err(|source| self.io("list", paths::PRIVATE_DIR, source))?;
         for name in names {
             let Some(generation) = store_files::parse_generation_file(&name) else {
+                self.remove_other_sums(&sums, &name)?;
                 continue;
             };
             let path = paths::generation(generation);
@@ -392,6 +389,7 @@ impl WriteGuard<'_> {
         }
         let cursor = Cursor::start(&header);
         seen.header = Some(header);
+        self.writer.sums.begin(Some(header.epoch));
         if flush {
             seen.flushed = state.lsn;
         }

@@ -11,7 +11,7 @@ use numpack_format::journal::Record;
 
 use crate::error::Result;
 use crate::fs::{File, Lock, read_exact_at, write_all_at};
-use crate::index::PAGE;
+use crate::index::{PAGE, Patch, Piece};
 use crate::options::Durability;
 use crate::overlay::Overlay;
 use crate::rewrite::Patched;
@@ -74,8 +74,13 @@ impl WriteGuard<'_> {
         if !lock_exclusive(&*file).map_err(|source| self.io("lock", &own, source))? {
             return Ok(false);
         }
-        let row_bytes = usize::try_from(array.meta.row_bytes()).unwrap_or(usize::MAX);
-        let folded = write_pieces(&*file, &array.overlay, row_bytes, array.meta.byte_len())
+        let (patches, pieces) = array.overlay.flat();
+        let width = array.meta.row_bytes();
+        let book = &mut self.writer.sums;
+        if let Some(sums) = book.get(&*self.shared.dir, array, Some(&*file)) {
+            sums.before_fold(&pieces, width, &*file);
+        }
+        let folded = write_pieces(&*file, &patches, &pieces, width, array.meta.byte_len())
             .map_err(|source| self.io("write", &own, source));
         let flushed = folded.and_then(|()| {
             if flush {
@@ -96,7 +101,7 @@ impl WriteGuard<'_> {
     /// array's own name.
     fn copy(&mut self, array: &mut ArrayState, flush: bool) -> Result<()> {
         let pins = self.shared.pin_whole(array, self.options)?;
-        let staged = Staged::create(self.shared)?;
+        let mut staged = Staged::create(self.shared)?;
         let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
         staged.fill(array.name.as_str(), &mut rows, array.meta.byte_len())?;
         if flush {
@@ -105,9 +110,15 @@ impl WriteGuard<'_> {
                 .map_err(|source| self.flush_failed(&array.name.data_file(), source))?;
         }
         staged.release()?;
+        let none = std::iter::empty();
+        self.inherit_sums(array, &mut staged, none, self.options)?;
+        if let Some(sums) = staged.sums.take() {
+            self.writer.sums.made(staged.generation, sums);
+        }
         self.writer.superseded.push((array.generation, 0));
         array.generation = staged.generation;
         array.location = Location::Generation;
+        (array.folded_lsn, array.at_rest) = (0, None);
         array.overlay = Overlay::default();
         staged.claim();
         Ok(())
@@ -173,7 +184,8 @@ impl WriteGuard<'_> {
             settled.overlay = Overlay::default();
             Arc::new(settled)
         });
-        self.commit(vec![applied], &settled, Durability::None)?;
+        let lsn = self.commit(vec![applied], &settled, Durability::None)?;
+        self.writer.sums.folded(array.generation, lsn);
         Ok(())
     }
 }
@@ -201,15 +213,14 @@ const DENSE: usize = 8;
 
 fn write_pieces(
     file: &dyn File,
-    overlay: &Overlay,
-    row_bytes: usize,
+    patches: &[&Arc<Patch>],
+    pieces: &[Piece],
+    width: u64,
     file_len: u64,
 ) -> std::io::Result<()> {
-    let width = row_bytes as u64;
     let mut block: Vec<(u64, &[u8])> = Vec::new();
     let mut buf = Vec::new();
-    let (patches, pieces) = overlay.flat();
-    for piece in &pieces {
+    for piece in pieces {
         let at = piece.start * width;
         if block
             .first()

@@ -21,6 +21,7 @@ use crate::paths;
 use crate::recovery;
 use crate::shared::Seen;
 use crate::state::{ArrayState, Location, State};
+use crate::sums::AtRest;
 
 /// A store as read from its files.
 #[derive(Debug, Default)]
@@ -438,6 +439,13 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
             saved_as: known.map_or(0, |known| known.saved_as),
             replaced_lsn: known.map_or(0, |known| known.replaced_lsn),
             put_lsn: 0,
+            folded_lsn: 0,
+            at_rest: known.map(|known| AtRest {
+                data_len: known.data_len,
+                ino: known.data_ino,
+                mtime_ns: known.data_mtime_ns,
+                sums_hash: known.sums_hash,
+            }),
         };
         state.arrays.insert(entry.name.clone(), Arc::new(array));
     }

@@ -13,10 +13,10 @@ use crate::fs::Open;
 use crate::options::Options;
 use crate::paths;
 use crate::pin::Patience;
-use crate::rewrite::{LiveRows, Patched};
+use crate::rewrite::Patched;
 use crate::selection::{RowSet, Selection, runs_of};
 use crate::snapshot::ArraySnapshot;
-use crate::staging::{RowSource, Staged, write_hashed};
+use crate::staging::{Staged, write_hashed};
 use crate::state::{ArrayState, Location, State, row_shape};
 use crate::transaction::Change;
 use crate::writer::WriteGuard;
@@ -30,8 +30,8 @@ pub(crate) fn now_us() -> u64 {
 
 /// What a transaction is going to write.
 pub(crate) struct Plan<'g, 'a> {
-    guard: &'g mut WriteGuard<'a>,
-    options: &'g Options,
+    pub(crate) guard: &'g mut WriteGuard<'a>,
+    pub(crate) options: &'g Options,
     /// The arrays that were looked at, as the records so far leave them.
     pub(crate) scratch: State,
     looked_at: HashSet<ArrayName>,
@@ -156,7 +156,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         }
     }
 
-    fn put(
+    pub(crate) fn put(
         &mut self,
         name: ArrayName,
         meta: ArrayMeta,
@@ -213,7 +213,17 @@ impl<'g, 'a> Plan<'g, 'a> {
                     found,
                 });
             }
-            write_hashed(&*file, rows, offset, &mut hasher)
+            let dir = &*self.guard.shared.dir;
+            let mut sums = self.guard.writer.sums.grow(dir, &array, &*file);
+            let mut at = offset;
+            let mut hash = |piece: &[u8]| {
+                hasher.update(piece);
+                if let Some(sums) = &mut sums {
+                    sums.grow(at, piece, &*file);
+                }
+                at += piece.len() as u64;
+            };
+            write_hashed(&*file, rows, offset, &mut hash)
                 .map_err(|source| self.guard.io("append to", &own, source))?;
         }
         self.record(Record::Append(Append {
@@ -279,46 +289,6 @@ impl<'g, 'a> Plan<'g, 'a> {
         }
         let targets = physical(&array, &RowSet::List(logical));
         self.replace_rows(&array, &targets, &changed)
-    }
-
-    /// Replaces physical rows `targets` by making a new generation.
-    pub(crate) fn rewrite(
-        &mut self,
-        array: &Arc<ArrayState>,
-        targets: &[u64],
-        rows: &[u8],
-    ) -> Result<()> {
-        let pins = self.guard.shared.pin_whole(array, self.options)?;
-        let mut source = Patched::new(&pins, array.meta.row_bytes(), targets, rows);
-        let staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(array.name.as_str(), &mut source, array.meta.byte_len())?;
-        let (name, meta) = (array.name.clone(), array.meta.clone());
-        self.put(name, meta, Content::Hashed(hash), staged, true)
-    }
-
-    /// Saves the live rows of `array` as `name`.
-    fn rewrite_live(&mut self, array: &Arc<ArrayState>, name: ArrayName) -> Result<()> {
-        let pins = self.guard.shared.pin_whole(array, self.options)?;
-        let meta = if array.meta.shape.ndim() == 0 {
-            array.meta.clone()
-        } else {
-            let shape = array
-                .meta
-                .shape
-                .with_rows(array.live_rows(), array.meta.dtype)?;
-            ArrayMeta {
-                dtype: array.meta.dtype,
-                shape,
-            }
-        };
-        let mut source = LiveRows::new(&pins, array);
-        let staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(
-            name.as_str(),
-            &mut source as &mut dyn RowSource,
-            meta.byte_len(),
-        )?;
-        self.put(name, meta, Content::Hashed(hash), staged, false)
     }
 
     fn delete_rows(&mut self, name: &ArrayName, selection: &Selection) -> Result<()> {
@@ -411,7 +381,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             Ok(staged) => staged,
             // A file system without links: the rows are copied.
             Err(error) if no_links(&error) => {
-                let staged = Staged::create(self.guard.shared)?;
+                let mut staged = Staged::create(self.guard.shared)?;
                 let pins = self.guard.shared.pin(&array, Patience::of(self.options))?;
                 let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
                 staged.fill(from.as_str(), &mut rows, array.meta.byte_len())?;
@@ -419,11 +389,15 @@ impl<'g, 'a> Plan<'g, 'a> {
                     let path = paths::generation(staged.generation);
                     self.guard.flush_failed(&path, source)
                 })?;
+                // The array keeps those that it has.
+                staged.sums = None;
                 staged
             }
             Err(source) => return Err(self.guard.io("link", path, source)),
         };
         let generation = self.stage(staged)?;
+        let sums = &mut self.guard.writer.sums;
+        sums.renamed(array.generation, generation);
         self.replaced.push(array);
         self.record(Record::Rename {
             from,
@@ -434,9 +408,12 @@ impl<'g, 'a> Plan<'g, 'a> {
 
     /// Takes a new generation over. Its lock is given back, so that later changes of the transaction
     /// can read it: nobody removes orphans while this transaction holds the writer lock.
-    fn stage(&mut self, staged: Staged) -> Result<u64> {
+    fn stage(&mut self, mut staged: Staged) -> Result<u64> {
         staged.release()?;
         let generation = staged.generation;
+        if let Some(sums) = staged.sums.take() {
+            self.guard.writer.sums.made(generation, sums);
+        }
         self.staged.push(staged);
         Ok(generation)
     }

@@ -150,3 +150,171 @@ fn an_open_store_is_looked_at_as_it_is() {
     assert_eq!((damage.rows, damage.blocks), (0..70_000, 0..2), "{report}");
     assert_eq!(report.problems.len(), 1);
 }
+
+/// The last checkpoint's view of a store after `change`, which then was closed.
+fn closed_after(change: impl FnOnce(&numpack_engine::Store)) -> MemoryFs {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    change(&store);
+    store.close().unwrap();
+    fs
+}
+
+fn assert_all_checked(fs: &MemoryFs, bytes: u64) {
+    let report = verify(fs, true);
+    assert!(report.ok() && report.unchecked.is_empty(), "{report}");
+    assert!(report.leftovers.is_empty(), "{report}");
+    assert_eq!(report.checked_bytes, bytes);
+}
+
+fn data_files(fs: &MemoryFs) -> Vec<String> {
+    let mut names = dir(fs).list("").unwrap();
+    names.retain(|name| name.starts_with("data_"));
+    names.sort();
+    assert!(!names.is_empty());
+    names
+}
+
+/// Flips bytes one at a time: each is found, by the array, and in the right place.
+fn assert_flips_are_found(fs: &MemoryFs, step: usize) {
+    let mut flips = 0;
+    for name in data_files(fs) {
+        let len = content(fs, &name).len();
+        for at in (0..len).step_by(step).chain([len - 1]) {
+            flip(fs, &name, at as u64);
+            let report = verify(fs, true);
+            assert_eq!(report.problems.len(), 1, "{name} at {at}: {report}");
+            let problem = &report.problems[0];
+            assert_eq!(problem.file, name);
+            let damage = problem.damage.as_ref().unwrap();
+            assert!(
+                damage.bytes.contains(&(at as u64)),
+                "{name} at {at}: {report}"
+            );
+            assert_eq!(damage.bytes.start, damage.blocks.start << 16);
+            assert!(damage.bytes.end - damage.bytes.start <= 1 << 16);
+            flip(fs, &name, at as u64);
+            flips += 1;
+        }
+    }
+    assert!(flips > 40, "{flips}");
+    assert!(verify(fs, true).ok());
+}
+
+#[test]
+fn every_flipped_byte_of_a_closed_store_is_found() {
+    let fs = closed();
+    assert_all_checked(&fs, 245);
+    assert_flips_are_found(&fs, 1);
+}
+
+#[test]
+fn the_place_of_a_damage_is_named() {
+    let fs = closed_after(|store| {
+        save(store, "a", &[4000, 50], &rows(4000, 50, 1)).unwrap();
+    });
+    flip(&fs, "data_a.npkd", 70_000);
+    flip(&fs, "data_a.npkd", 199_999);
+    let report = verify(&fs, true);
+    let damages: Vec<_> = report.problems.iter().map(|p| p.damage.clone()).collect();
+    let first = damages[0].clone().unwrap();
+    assert_eq!(
+        (first.blocks, first.bytes, first.rows),
+        (1..2, 65_536..131_072, 1310..2622)
+    );
+    assert_eq!(
+        report.problems[1].to_string(),
+        "array \"a\": bytes 196608..200000 of data_a.npkd (blocks 3..4, rows 3932..4000) are changed since written: \
+         something else has written to the file, replaced or copied it"
+    );
+    assert_eq!(report.checked_bytes, 200_000 - 65_536 - 3392);
+}
+
+/// Rows that came by every way there is, over several sessions, to a store of several blocks an array.
+#[test]
+fn rows_that_came_by_any_way_are_checked() {
+    const N: u64 = 3000;
+    let base = rows(N, 50, 3);
+    let ways: [(&str, &dyn Fn(&numpack_engine::Store)); 9] = [
+        ("append", &|s| {
+            append(s, "a", &[700, 50], &rows(700, 50, 4)).unwrap();
+            append(s, "a", &[1, 50], &rows(1, 50, 4)).unwrap();
+            append(s, "a", &[9000, 50], &rows(9000, 50, 4)).unwrap();
+        }),
+        ("replace", &|s| {
+            let picked: Vec<i64> = vec![0, 7, 1310, 2999];
+            replace(s, "a", Selection::Rows(picked), &[4, 50], &rows(4, 50, 8)).unwrap();
+        }),
+        ("replace and append", &|s| {
+            replace(s, "a", Selection::Row(2999), &[50], &rows(1, 50, 8)).unwrap();
+            append(s, "a", &[10, 50], &rows(10, 50, 4)).unwrap();
+            replace(s, "a", Selection::Row(3005), &[50], &rows(1, 50, 9)).unwrap();
+        }),
+        ("replace all", &|s| {
+            let wide = rows(N, 50, 11);
+            replace(s, "a", Selection::All, &[N, 50], &wide).unwrap();
+        }),
+        ("delete", &|s| {
+            delete(s, "a", Selection::Rows((0..1000).map(|i| i * 3).collect())).unwrap();
+        }),
+        ("compact", &|s| {
+            delete(s, "a", Selection::Rows(vec![0, 1500, 2999])).unwrap();
+            let mut t = s.begin().unwrap();
+            t.compact("a").unwrap();
+            t.copy_array("a", "copy").unwrap();
+            t.commit().unwrap();
+        }),
+        ("rename", &|s| {
+            append(s, "a", &[10, 50], &rows(10, 50, 4)).unwrap();
+            let mut t = s.begin().unwrap();
+            t.rename("a", "b").unwrap();
+            t.commit().unwrap();
+            append(s, "b", &[10, 50], &rows(10, 50, 5)).unwrap();
+        }),
+        ("zeros", &|s| {
+            let mut t = s.begin().unwrap();
+            t.create("z", &crate::kit::bytes(&[2000, 50])).unwrap();
+            t.append("z", &crate::kit::bytes(&[2, 50]), &[1; 100])
+                .unwrap();
+            t.commit().unwrap();
+            replace(s, "z", Selection::Row(1500), &[50], &[7; 50]).unwrap();
+        }),
+        ("a view alive", &|s| {
+            let view = s.array("a").unwrap();
+            replace(s, "a", Selection::Row(1), &[50], &rows(1, 50, 8)).unwrap();
+            s.checkpoint().unwrap();
+            drop(view);
+            append(s, "a", &[10, 50], &rows(10, 50, 4)).unwrap();
+        }),
+    ];
+    for (way, change) in ways {
+        // In the session that saved the array, and in a later one that knows it from its files.
+        for sessions in [1, 2, 3] {
+            let fs = closed_after(|store| {
+                save(store, "a", &[N, 50], &base).unwrap();
+                if sessions == 1 {
+                    change(store);
+                }
+            });
+            for _ in 1..sessions {
+                if names_of(&fs).contains(&"a".to_owned()) {
+                    let store = open(&fs);
+                    change(&store);
+                    store.close().unwrap();
+                }
+                if way == "compact" || way == "zeros" {
+                    break;
+                }
+            }
+            let sizes = data_files(&fs);
+            let sizes = sizes.iter().map(|name| content(&fs, name).len() as u64);
+            let _which = crate::kit::OnPanic(|| format!("{way}, {sessions} sessions"));
+            assert_all_checked(&fs, sizes.sum());
+            assert_flips_are_found(&fs, 2999);
+        }
+    }
+}
+
+fn names_of(fs: &MemoryFs) -> Vec<String> {
+    crate::kit::names(&try_open(fs, &mode(Mode::Read)).unwrap())
+}
