@@ -34,6 +34,7 @@ from numpack.exceptions import (
     UnsupportedDTypeError,
 )
 from numpack.lazy import LazyArray
+from numpack.report import Report
 from numpack.result import Result
 from numpack.store import NumPack
 from numpack.stream import StreamLoader
@@ -56,6 +57,7 @@ __all__ = [
     "NumPack",
     "NumPackError",
     "ReadOnlyError",
+    "Report",
     "Result",
     "RowIndexError",
     "SQLError",

@@ -247,13 +247,13 @@ impl WriteGuard<'_> {
             arrays: arrays.collect(),
             trailer: Some(trailer),
         };
-        self.replace_file(
-            paths::METADATA_NEXT,
-            paths::METADATA,
-            &metadata.encode(),
-            flush,
-        )?;
-        if flush { self.sync_dir("") } else { Ok(()) }
+        let bytes = metadata.encode();
+        self.replace_file(paths::METADATA_NEXT, paths::METADATA, &bytes, flush)?;
+        if flush {
+            self.sync_dir("")?;
+        }
+        // Not flushed: it serves after an accident of another kind than a power cut, and has a checksum.
+        self.replace_file(paths::METADATA_NEXT, paths::METADATA_LAST, &bytes, false)
     }
 
     /// Writes `bytes` to the file `next` and gives it the name `name`, which the world sees change at
@@ -324,7 +324,7 @@ impl WriteGuard<'_> {
 
     /// Removes generations that no array has: of killed writers, or superseded. One that is being
     /// written is locked by its writer.
-    fn remove_orphans(&self, state: &State) -> Result<()> {
+    pub(crate) fn remove_orphans(&self, state: &State) -> Result<()> {
         let dir = &self.shared.dir;
         let used: HashSet<u64> = state
             .arrays

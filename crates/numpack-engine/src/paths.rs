@@ -8,6 +8,8 @@ pub(crate) const METADATA: &str = store_files::METADATA_FILE;
 pub(crate) const PRIVATE_DIR: &str = store_files::PRIVATE_DIR;
 /// Where the next metadata is written before it replaces [`METADATA`].
 pub(crate) const METADATA_NEXT: &str = ".npk/metadata.next";
+/// A copy of the metadata, for when another program rewrites it under an unfinished session.
+pub(crate) const METADATA_LAST: &str = ".npk/metadata.last";
 /// Where the next deletion bitmap is written before it replaces the array's.
 pub(crate) const BITMAP_NEXT: &str = ".npk/bitmap.next";
 /// Locked exclusively by the writer; never unlinked.

@@ -110,10 +110,9 @@ impl WriteGuard<'_> {
         for file in files {
             file.sync_data().map_err(failed)?;
         }
-        if files.is_empty() {
-            return Ok(());
-        }
-        self.sync_dir(paths::PRIVATE_DIR)
+        // Their names go with the flush of the metadata on the file systems there are; without it nothing is
+        // lost but knowledge.
+        Ok(())
     }
 
     /// Removes a file of sums that no array has.

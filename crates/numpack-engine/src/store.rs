@@ -315,6 +315,19 @@ impl Store {
         self.shared()?.verify(&self.handle.options, deep)
     }
 
+    /// [`checkpoint`](Self::checkpoint), and nothing stays that belongs to no array.
+    pub(crate) fn tidy(&self) -> Result<()> {
+        let shared = self.writable()?;
+        let mut guard = shared.lock(&self.handle.options)?;
+        if guard.has_pending() || guard.must_checkpoint() {
+            guard.checkpoint(self.handle.options.durability, true)?;
+        }
+        let state = shared.state.read().clone();
+        guard.remove(crate::paths::METADATA_NEXT)?;
+        guard.remove(crate::paths::BITMAP_NEXT)?;
+        guard.remove_orphans(&state)
+    }
+
     /// Moves everything that the journal holds into the files that NumPack 0.4 reads.
     ///
     /// # Errors

@@ -235,7 +235,8 @@ fn the_place_of_a_damage_is_named() {
 fn rows_that_came_by_any_way_are_checked() {
     const N: u64 = 3000;
     let base = rows(N, 50, 3);
-    let ways: [(&str, &dyn Fn(&numpack_engine::Store)); 9] = [
+    type Way<'a> = (&'a str, &'a dyn Fn(&numpack_engine::Store));
+    let ways: [Way<'_>; 9] = [
         ("append", &|s| {
             append(s, "a", &[700, 50], &rows(700, 50, 4)).unwrap();
             append(s, "a", &[1, 50], &rows(1, 50, 4)).unwrap();
@@ -255,7 +256,7 @@ fn rows_that_came_by_any_way_are_checked() {
             replace(s, "a", Selection::All, &[N, 50], &wide).unwrap();
         }),
         ("delete", &|s| {
-            delete(s, "a", Selection::Rows((0..1000).map(|i| i * 3).collect())).unwrap();
+            delete(s, "a", Selection::Rows((0..600).map(|i| i * 3).collect())).unwrap();
         }),
         ("compact", &|s| {
             delete(s, "a", Selection::Rows(vec![0, 1500, 2999])).unwrap();

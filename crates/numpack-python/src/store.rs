@@ -14,6 +14,7 @@ use crate::errors::{self, detached};
 use crate::fill::Repeated;
 use crate::info::ArrayInfo;
 use crate::query::QueryResult;
+use crate::report::Report;
 use crate::selection::selection;
 use crate::values::{self, Input};
 use crate::{arrow, dtypes, query, signals};
@@ -88,6 +89,10 @@ impl Store {
 
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
         detached(py, || self.engine.sync())
+    }
+
+    fn verify(&self, py: Python<'_>, deep: bool) -> PyResult<Report> {
+        detached(py, || self.engine.verify(deep)).map(Report)
     }
 
     fn names(&self, py: Python<'_>) -> PyResult<Vec<String>> {

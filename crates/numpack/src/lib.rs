@@ -1,9 +1,9 @@
 #![doc = include_str!("../../../README.md")]
 
 pub use numpack_engine::{
-    ArrayInfo, ArraySnapshot, Durability, Error, Interrupt, JournalDump, Mode, Options,
-    OwnedBuffer, PrivateMap, Result, RowSet, RowSource, Run, Selection, Snapshot, Store,
-    Transaction, View, dump_journal,
+    ArrayInfo, ArraySnapshot, Damage, Durability, Error, Interrupt, JournalDump, Mode, Options,
+    OwnedBuffer, PrivateMap, Problem, Report, Result, RowSet, RowSource, Run, Selection, Snapshot,
+    Store, Transaction, Unchecked, View, dump_journal, repair,
 };
 pub use numpack_format::{ArrayMeta, ArrayName, DType, FormatError, Shape};
 
