@@ -319,3 +319,165 @@ fn rows_that_came_by_any_way_are_checked() {
 fn names_of(fs: &MemoryFs) -> Vec<String> {
     crate::kit::names(&try_open(fs, &mode(Mode::Read)).unwrap())
 }
+
+/// What another program wrote is not held against our sums, and not passed over in silence either.
+#[test]
+fn a_store_that_another_program_rewrote_is_said_to_be_changed() {
+    let fs = closed();
+    let bytes = content(&fs, "metadata.npkm");
+    let trailer = bytes.windows(8).position(|window| window == b"NPKXTRL1");
+    let file = dir(&fs).open("metadata.npkm", Open::Write).unwrap();
+    file.set_len(trailer.unwrap() as u64).unwrap();
+    flip(&fs, "data_a.npkd", 3);
+    for deep in [false, true] {
+        let report = verify(&fs, deep);
+        assert!(report.ok(), "{report}");
+        assert_eq!(report.unchecked.len(), 2);
+        for unchecked in &report.unchecked {
+            assert!(
+                unchecked.reason.starts_with("changed since written"),
+                "{report}"
+            );
+        }
+        assert_eq!(report.checked_bytes, 0);
+    }
+}
+
+/// An untouched copy has other inodes and is fine; a damaged one is not.
+#[test]
+fn a_copied_store_keeps_its_sums() {
+    let copy = closed().image();
+    assert_all_checked(&copy, 245);
+    let store = open(&copy);
+    append(&store, "b", &[1], &[1]).unwrap();
+    store.close().unwrap();
+    assert_all_checked(&copy, 246);
+    assert_flips_are_found(&copy, 4);
+}
+
+/// A damage is never signed: whatever is written over it, added to it or copied from it afterwards.
+#[test]
+fn no_later_write_vouches_for_a_flipped_byte() {
+    const N: u64 = 3000;
+    type Way<'a> = (&'a str, &'a dyn Fn(&numpack_engine::Store));
+    let ways: [Way<'_>; 6] = [
+        ("untouched", &|s| {
+            save(s, "other", &[1], &[1]).map(drop).unwrap()
+        }),
+        ("patched beside", &|s| {
+            replace(s, "a", Selection::Row(2), &[50], &[9; 50]).unwrap();
+        }),
+        ("added to", &|s| {
+            append(s, "a", &[5000, 50], &rows(5000, 50, 4)).unwrap();
+        }),
+        ("rewritten around", &|s| {
+            let half: Vec<i64> = (1500..3000).collect();
+            let mut t = s.begin().unwrap();
+            t.replace(
+                "a",
+                Selection::Rows(half),
+                &crate::kit::bytes(&[1500, 50]),
+                &[3; 75_000],
+            )
+            .unwrap();
+            t.copy_array("a", "b").unwrap();
+            t.drop_array("a").unwrap();
+            t.commit().unwrap();
+        }),
+        ("compacted", &|s| {
+            delete(s, "a", Selection::Rows(vec![10, 2000])).unwrap();
+            let mut t = s.begin().unwrap();
+            t.compact("a").unwrap();
+            t.commit().unwrap();
+        }),
+        ("patched under a view", &|s| {
+            let view = s.array("a").unwrap();
+            replace(s, "a", Selection::Row(2), &[50], &[9; 50]).unwrap();
+            s.checkpoint().unwrap();
+            drop(view);
+        }),
+    ];
+    for (way, change) in ways {
+        // In the first block, and in the last one, which is not complete.
+        for at in [5000, 149_000] {
+            let fs = closed_after(|store| {
+                save(store, "a", &[N, 50], &rows(N, 50, 3)).unwrap();
+            });
+            flip(&fs, "data_a.npkd", at);
+            let store = open(&fs);
+            change(&store);
+            store.close().unwrap();
+            let report = verify(&fs, true);
+            let _which = crate::kit::OnPanic(|| format!("{way} at {at}: {report}"));
+            let len: u64 = (data_files(&fs).iter())
+                .map(|name| content(&fs, name).len() as u64)
+                .sum();
+            assert!(
+                len - report.checked_bytes >= 18_000,
+                "the block counts as good"
+            );
+            assert!(!report.ok() || !report.unchecked.is_empty());
+        }
+    }
+}
+
+/// A sums file that is missing, torn or flipped takes knowledge away and nothing else.
+#[test]
+fn sums_that_are_damaged_are_no_alarm() {
+    let fs = closed_after(|store| {
+        save(store, "a", &[3000, 50], &rows(3000, 50, 3)).unwrap();
+    });
+    let private = dir(&fs).list(".npk").unwrap();
+    let name = private.iter().find(|name| name.starts_with('s')).unwrap();
+    let name = format!(".npk/{name}");
+    for at in 0..content(&fs, &name).len() {
+        for cut in [false, true] {
+            let image = fs.image();
+            if cut {
+                let file = dir(&image).open(&name, Open::Write).unwrap();
+                file.set_len(at as u64).unwrap();
+            } else {
+                flip(&image, &name, at as u64);
+            }
+            let report = verify(&image, true);
+            assert!(report.ok(), "{report}");
+            assert_eq!(
+                (report.unchecked[0].bytes, report.checked_bytes),
+                (150_000, 0)
+            );
+        }
+    }
+    dir(&fs).unlink(&name).unwrap();
+    let report = verify(&fs, true);
+    assert!(
+        report.ok() && report.unchecked[0].bytes == 150_000,
+        "{report}"
+    );
+    let store = open(&fs);
+    append(&store, "a", &[3000, 50], &rows(3000, 50, 4)).unwrap();
+    store.close().unwrap();
+    let report = verify(&fs, true);
+    assert!(report.ok(), "{report}");
+    assert_eq!(report.unchecked[0].bytes, 196_608, "{report}");
+    assert_eq!(report.checked_bytes, 300_000 - 196_608);
+}
+
+/// A killed process takes its sums with it; what was known before stays known.
+#[test]
+fn a_killed_session_costs_knowledge_and_no_alarm() {
+    let fs = closed_after(|store| {
+        save(store, "a", &[3000, 50], &rows(3000, 50, 3)).unwrap();
+    });
+    let store = open(&fs);
+    replace(&store, "a", Selection::Row(2), &[50], &[9; 50]).unwrap();
+    append(&store, "a", &[10, 50], &rows(10, 50, 4)).unwrap();
+    let killed = fs.image();
+    let report = verify(&killed, true);
+    assert!(report.ok(), "{report}");
+    assert_eq!(report.checked_bytes, 150_500 - 65_536, "{report}");
+    open(&killed).close().unwrap();
+    let report = verify(&killed, true);
+    assert!(report.ok(), "{report}");
+    assert_eq!(report.checked_bytes, 131_072, "{report}");
+    assert_eq!(report.unchecked[0].bytes, 150_500 - 131_072);
+}
