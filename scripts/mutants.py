@@ -1,15 +1,19 @@
 """mutants.py TARGET [NAME...]: break a copy of the engine in every way that tests/mutants lists.
 
-The test of the tests: for each patch, the copy of the checkout in TARGET is broken by it, and the
-crash, fault and corruption tests must fail. They must pass on the copy as it is. A patch that no
-longer applies or does not compile is an error as well: it has to follow the code.
+The test of the tests: for each patch, the copy of the checkout in TARGET is broken by it, and one of
+the tests that tell of crashes, faults, corruption and replaced rows must fail. They must pass on the
+copy as it is. A patch that no longer applies or does not compile is an error as well: it has to
+follow the code.
 """
 
+import functools
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -19,37 +23,50 @@ ROOT = Path(__file__).resolve().parent.parent
 PATCHES = ROOT / "crates/numpack-engine/tests/mutants"
 # Enough for every mutant that is known to be found, and for the copy itself in half a minute.
 IMAGES = "100000"
-TESTS = ["images", "faults", "corruption"]
+# Those that take seconds come first; the first failure is enough.
+TESTS = [["replacing", "crash::"], ["images", "faults", "corruption"]]
+FAILED = re.compile(r"^test (\S+) \.\.\. FAILED$", re.MULTILINE)
 # Seconds after which a run of the tests is taken for one that never ends.
 LONGEST = 900
 
 
 def cargo(target: Path, *arguments: str) -> tuple[bool, str]:
-    """Run cargo test on the engine in `target`; give whether it succeeded, and what it printed."""
+    """Run cargo test on the engine in `target`, up to the first test that fails.
+
+    Gives whether all went well, and what was printed.
+    """
     command = ["cargo", "test", "--locked", "-p", "numpack-engine", "--test", "main", *arguments]
-    environment = {
-        **os.environ,
-        "CARGO_TARGET_DIR": str(target / "target"),
-        "NUMPACK_IMAGES": os.environ.get("NUMPACK_IMAGES", IMAGES),
-        "RUST_BACKTRACE": "0",
-    }
-    process = subprocess.Popen(
-        command,
-        cwd=target,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=LONGEST)
-    except subprocess.TimeoutExpired:
-        # A mutant that waits for ever is found, too; cargo's child does not go with cargo.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return False, "test end ... FAILED"
-    return process.returncode == 0, output
+    with tempfile.TemporaryDirectory(dir=target) as scratch:
+        environment = {
+            **os.environ,
+            "CARGO_TARGET_DIR": str(target / "target"),
+            "NUMPACK_IMAGES": os.environ.get("NUMPACK_IMAGES", IMAGES),
+            "RUST_BACKTRACE": "0",
+            # What a test that is ended leaves behind goes with it.
+            "TMPDIR": scratch,
+        }
+        process = subprocess.Popen(
+            command,
+            cwd=target,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        # cargo's child does not go with cargo.
+        end = functools.partial(os.killpg, process.pid, signal.SIGKILL)
+        timer = threading.Timer(LONGEST, end)
+        timer.start()
+        output = ""
+        for line in process.stdout:
+            output += line
+            if FAILED.match(line):
+                end()
+                break
+        timer.cancel()
+        process.stdout.close()
+        return process.wait() == 0, output
 
 
 def verdict(target: Path) -> str:
@@ -57,11 +74,18 @@ def verdict(target: Path) -> str:
     built, output = cargo(target, "--no-run")
     if not built:
         return f"does not compile:\n{output}"
-    passed, output = cargo(target, "--", *TESTS)
-    if passed:
-        return "passed"
-    failed = re.findall(r"^test (\S+) \.\.\. FAILED$", output, re.MULTILINE)
-    return f"failed in {', '.join(failed)}" if failed else f"ended without a result:\n{output}"
+    for tests in TESTS:
+        start = time.monotonic()
+        passed, output = cargo(target, "--", *tests)
+        if passed:
+            continue
+        if failed := FAILED.search(output):
+            return f"failed in {failed[1]}"
+        # A mutant that waits for ever is found, too.
+        if time.monotonic() - start >= LONGEST:
+            return f"failed: no end of {' '.join(tests)}"
+        return f"ended without a result:\n{output}"
+    return "passed"
 
 
 def main() -> None:

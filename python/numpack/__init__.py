@@ -9,6 +9,7 @@
 
 from numpack._internal import __version__
 from numpack.arrow_hook import register_with_pyarrow
+from numpack.attrs import Attributes
 from numpack.batch import BatchModeContext
 from numpack.compat import force_cleanup_windows_handles, get_backend_info
 from numpack.exceptions import (
@@ -45,6 +46,7 @@ __all__ = [
     "ArgumentError",
     "ArrayExistsError",
     "ArrayNotFoundError",
+    "Attributes",
     "BatchModeContext",
     "BusyError",
     "ClosedError",

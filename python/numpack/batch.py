@@ -6,6 +6,7 @@ become of them into one transaction when the last block closes.
 """
 
 import functools
+import json
 import sys
 import threading
 import time
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from numpack import _internal
+from numpack.attr_values import PendingAttrs, dumps, need_room
 from numpack.exceptions import ArrayExistsError, ArrayNotFoundError, RowIndexError
+from numpack.scratch import on_disk, scratch
 
 if TYPE_CHECKING:
     from numpack.store import NumPack
@@ -111,6 +114,7 @@ class BatchStore:
         self._resident: set[str] | None = None
         # Drops and renames of the store's arrays, in the order in which they happened.
         self._moves: list[tuple[str, Any, Any]] = []
+        self._attrs = PendingAttrs()
         self._clock = 0
 
     # ------------------------------------------------------------------ names
@@ -181,7 +185,11 @@ class BatchStore:
 
     def _untouched(self, name: str) -> bool:
         """Whether the store's own snapshot shows the array as the block sees it."""
-        return name not in self._entries and self._origin(name) == name
+        return (
+            name not in self._entries
+            and self._origin(name) == name
+            and not self._attrs.touches(name)
+        )
 
     def _entry(self, name: str) -> _Entry:
         entry = self._entries.get(name)
@@ -191,7 +199,7 @@ class BatchStore:
             if self._limit is not None:
                 self._spill(base._nbytes)
             if self._limit is not None and self._in_memory() + base._nbytes > self._limit:
-                entry = _Entry(self._on_disk(base._ndarray(), base.shape, base.dtype), base)
+                entry = _Entry(on_disk(self._path, base._ndarray(), base.shape, base.dtype), base)
                 entry.spilled = True
             else:
                 entry = _Entry(base._load(), base)
@@ -232,9 +240,10 @@ class BatchStore:
         changed = [name for name in dict.fromkeys(wanted) if not self._untouched(name)]
         frozen: dict[str, Any] = {}
         if changed:
-            frozen = self._scratch(
+            frozen = scratch(
                 {name: self._now(name) for name in changed},
                 lambda store: dict(zip(changed, store.snapshot(changed), strict=True)),
+                {name: self.attrs(name) for name in changed},
             )
         return [frozen[name] if name in frozen else self._base(name) for name in wanted]
 
@@ -244,7 +253,7 @@ class BatchStore:
         self._need(name)
         if self._untouched(name):
             return self._base(name)._to_arrow(zero_copy_only, bool8)
-        return self._scratch(
+        return scratch(
             {name: self._now(name)},
             lambda store: store.to_arrow(name, zero_copy_only, bool8),
         )
@@ -255,30 +264,23 @@ class BatchStore:
         if not self._entries and not self._moves:
             return self._store.sql(query, names)
         arrays = {name: self._now(name) for name in self.names()}
-        return self._scratch(arrays, lambda store: store.sql(query, names))
+        return scratch(arrays, lambda store: store.sql(query, names))
+
+    @_locked
+    def attrs(self, name: str | None) -> str:
+        """Attributes as the block has left them, as JSON."""
+        return dumps(self._attrs.over(name, self._stored_attrs(name)))
+
+    def _stored_attrs(self, name: str | None) -> str:
+        if name is None:
+            return self._store.attrs(None)
+        self._need(name)
+        return self._store.attrs(self._origin(name)) if name in self._stored() else "{}"
 
     def _now(self, name: str) -> np.ndarray:
         """The array as the block sees it, not to be written to."""
         entry = self._entries.get(name)
         return entry.array if entry is not None else self._base(name)._ndarray()
-
-    def _scratch(self, arrays: Mapping[str, np.ndarray], use: Callable[[Any], Any]) -> Any:
-        """Save arrays into a store that is deleted again, for doors that need files.
-
-        What `use` returns may go on using the files: they stay until the last view is gone.
-        """
-        import tempfile  # here, because few need it and it doubles the time that importing takes
-
-        with tempfile.TemporaryDirectory(prefix="numpack-batch-") as path:
-            store = _internal.Store(path, "w", "none", 30.0)
-            try:
-                store.save(dict(arrays))
-                found = use(store)
-                for view in found.values() if isinstance(found, dict) else ():
-                    view._ndarray()  # mapped now, while the files have names
-                return found
-            finally:
-                store.close()
 
     # ------------------------------------------------------------------ writing
     @_locked
@@ -307,6 +309,16 @@ class BatchStore:
             raise ArrayExistsError(f"array {name!r} already exists")
         array = np.zeros(shape, dtype) if fill == 0 else np.full(shape, fill, dtype)
         self._put(name, _internal.checked_array(name, array))
+
+    @_locked
+    def edit_attrs(self, name: str | None, change: Callable[[dict[str, Any]], Any]) -> Any:
+        """Let `change` edit the attributes, and remember which keys it changed."""
+        before = json.loads(self.attrs(name))
+        after = dict(before)
+        given = change(after)
+        need_room(name, dumps(after))
+        self._attrs.note(name, before, after)
+        return given
 
     @_locked
     def append(self, arrays: Mapping[str, Any]) -> None:
@@ -367,6 +379,7 @@ class BatchStore:
         self._order.remove(name)
         self._entries.pop(name, None)
         self._bases.pop(name, None)
+        self._attrs.forget(name)
         self.dirty.discard(name)
         if name in self._stored():
             self._stored().discard(name)
@@ -386,13 +399,16 @@ class BatchStore:
             self._entries[new] = self._entries.pop(old)
             self.dirty.discard(old)
             self.dirty.add(new)
+        self._attrs.move(old, new)
         self._order[self._order.index(old)] = new
 
     @_locked
     def clone(self, source: str, target: str) -> None:
         """Copy an array under another name."""
         self._need_free(source, target)
+        attrs = json.loads(self.attrs(source))
         self._put(target, self._now(source).copy())
+        self._attrs.note(target, {}, attrs)
 
     def _need_free(self, source: str, target: str) -> None:
         self._need(source)
@@ -435,20 +451,8 @@ class BatchStore:
             # The entry's own reference and getrefcount's argument.
             idle = entry is not wanted and sys.getrefcount(entry.array) <= 2
             if idle and not entry.spilled and entry.array.nbytes:
-                entry.array = self._on_disk(entry.array, entry.array.shape, entry.array.dtype)
+                entry.array = on_disk(self._path, entry.array, entry.array.shape, entry.array.dtype)
                 entry.spilled = True
-
-    def _on_disk(self, content: np.ndarray, shape: Any, dtype: Any) -> np.ndarray:
-        if content.nbytes == 0:
-            return content.copy()
-        import tempfile  # as above
-
-        # A nameless file in the store's own directory: that is where there is room for the data.
-        with tempfile.TemporaryFile(dir=self._path) as file:
-            array = np.asarray(np.memmap(file, dtype=dtype, mode="w+", shape=tuple(shape) or (1,)))
-        array = array.reshape(shape)
-        array[...] = content
-        return array
 
     # ------------------------------------------------------------------ the end
     @_locked
@@ -469,9 +473,22 @@ class BatchStore:
                 steps.append(("update", base, array))
             else:
                 steps.append(("put", name, array))
-        read = self._read
+        read, attrs = self._read, self._attrs
+        origins = {
+            name: self._origin(name)
+            for name in attrs.names()
+            if name is not None and name in self._stored()
+        }
         self._entries, self._bases, self._read, self._moves = {}, {}, [], []
         self._order, self._resident = [], None
+        self._attrs = PendingAttrs()
         self.dirty = set()
-        if steps:
+        if attrs:
+            lock = self._store.lock()
+            try:
+                steps += attrs.steps(self._store, origins)
+                self._store.commit_batch(read, steps)
+            finally:
+                lock.release()
+        elif steps:
             self._store.commit_batch(read, steps)

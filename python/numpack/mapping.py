@@ -46,7 +46,10 @@ class MappingManners:
         target.drop([key], None)
 
     def __contains__(self: _Store, key: object) -> bool:
-        return isinstance(key, str) and self._target().contains(key)
+        try:
+            return isinstance(key, str) and self._target().contains(key)
+        except UnicodeEncodeError:
+            return False  # no array can have a name with half of a surrogate pair
 
     def __len__(self: _Store) -> int:
         return self._target().count()

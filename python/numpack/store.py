@@ -7,20 +7,29 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from numpack.arrow import ArrowDoors
+from numpack.attrs import Described
 from numpack.batch import BatchModeContext, BatchStore
 from numpack.exceptions import ArgumentError, ArrayNotFoundError
-from numpack.handle import Handle
 from numpack.lazy import LazyArray
 from numpack.mapping import MappingManners
 from numpack.report import Report
 from numpack.result import Result
 from numpack.stream import StreamLoader
+from numpack.upkeep import Upkeep
 from numpack.writable_array import WritableBatchMode
 
 __all__ = ["NumPack"]
 
 
-class NumPack(ArrowDoors, MappingManners, Handle):
+def _dict(arrays: Any) -> dict[str, Any]:
+    if type(arrays) is dict:  # the rule, and cheaper to see than what an abstract class asks
+        return arrays
+    if not isinstance(arrays, Mapping):
+        raise ArgumentError("arrays must be a dictionary")
+    return dict(arrays)
+
+
+class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
     """A store: named NumPy arrays in a directory.
 
     The constructor touches nothing on disk; `open()` or a `with` block opens the store. A closed
@@ -79,9 +88,8 @@ class NumPack(ArrowDoors, MappingManners, Handle):
         ...     npk.get_member_list()
         ['ids', 'label']
         """
-        if not isinstance(arrays, Mapping):
-            raise ArgumentError("arrays must be a dictionary")
-        self._target().save(arrays if type(arrays) is dict else dict(arrays))
+        arrays = _dict(arrays)
+        self._target().save(arrays)
 
     def append(self, arrays: Mapping[str, Any]) -> None:
         """Add rows at the end of arrays: values of shape (k, ...) to arrays of shape (n, ...).
@@ -95,9 +103,8 @@ class NumPack(ArrowDoors, MappingManners, Handle):
         ...     npk.get_shape("a")
         (6, 3)
         """
-        if not isinstance(arrays, Mapping):
-            raise ArgumentError("arrays must be a dictionary")
-        self._target().append(arrays if type(arrays) is dict else dict(arrays))
+        arrays = _dict(arrays)
+        self._target().append(arrays)
 
     def replace(self, arrays: Mapping[str, Any], indexes: Any) -> None:
         """Overwrite the rows `indexes` of each array.
@@ -113,9 +120,8 @@ class NumPack(ArrowDoors, MappingManners, Handle):
         ...     npk.load("a")
         array([8, 0, 0, 9, 7])
         """
-        if not isinstance(arrays, Mapping):
-            raise ArgumentError("arrays must be a dictionary")
-        self._target().replace(arrays if type(arrays) is dict else dict(arrays), indexes)
+        arrays = _dict(arrays)
+        self._target().replace(arrays, indexes)
 
     def drop(self, array_name: str | list[str], indexes: Any = None) -> None:
         """Remove arrays, or the rows `indexes` of them.
@@ -168,7 +174,7 @@ class NumPack(ArrowDoors, MappingManners, Handle):
         self._target().compact(array_name)
 
     def reset(self) -> None:
-        """Remove every array of the store."""
+        """Remove every array of the store; its own `attrs` stay."""
         self._target().reset()
 
     def sync(self) -> None:
@@ -329,7 +335,10 @@ class NumPack(ArrowDoors, MappingManners, Handle):
 
     def has_array(self, array_name: str) -> bool:
         """Whether the store has an array of that name."""
-        return self._target().contains(array_name)
+        try:
+            return self._target().contains(array_name)
+        except UnicodeEncodeError:
+            return False  # as `in` does
 
     def get_modify_time(self, array_name: str) -> int | None:
         """Microseconds since 1970 at which an array last changed, None if it is missing."""

@@ -36,6 +36,13 @@ CALLS_ON_OPEN = {
     "create": lambda npk: npk.create("b", (2,), "int8"),
     "rename": lambda npk: npk.rename("a", "b"),
     "clone": lambda npk: npk.clone("a", "b"),
+    "attrs": lambda npk: npk.attrs,
+    "array_attrs": lambda npk: npk.array_attrs("a"),
+    "locked": lambda npk: npk.locked().__enter__(),
+    "checkpoint": lambda npk: npk.checkpoint(),
+    "stats": lambda npk: npk.stats(),
+    "copy_to": lambda npk: npk.copy_to(npk.path + "-copy"),
+    "backup": lambda npk: npk.backup(npk.path + "-backup"),
 }
 
 

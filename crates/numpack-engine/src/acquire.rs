@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use numpack_format::ArrayName;
+use numpack_format::{ArrayName, Attrs};
 
 use crate::deletions::Run;
 use crate::error::{Error, Result};
@@ -21,21 +21,32 @@ use crate::state::{ArrayState, Location};
 /// One pin a file, each with the physical rows it holds; none when there is no byte.
 pub(crate) type PinnedFiles = Vec<(Run, Arc<Pin>)>;
 
+/// When a state was, and what of it is not of one array.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Moment {
+    /// The last commit that it shows.
+    pub(crate) lsn: u64,
+    /// The attributes of the store.
+    pub(crate) attrs: Attrs,
+}
+
 /// An array at one moment.
 pub(crate) type Acquired = (Arc<ArrayState>, PinnedFiles);
 
 /// How often a reader starts over when writers keep replacing what it pins.
 const ATTEMPTS: u32 = 60;
-/// From here on it asks writers to wait.
+/// Every so many times it asks writers to wait.
 const PATIENT: u32 = 8;
+/// How long it waits for them to do so: one may keep the lock over many commits, and reading goes on.
+const QUIET: Duration = Duration::from_millis(100);
 
 impl Shared {
-    /// These arrays, or all of them, as they are now, and the last commit that they show.
+    /// These arrays, or all of them, as they are now, and when that is.
     pub(crate) fn acquire(
         &self,
         names: Option<&[&str]>,
         options: &Options,
-    ) -> Result<(Vec<Acquired>, u64)> {
+    ) -> Result<(Vec<Acquired>, Moment)> {
         // As known without looking: most of the time that is how they are.
         let mut wanted = if let Ok((arrays, _)) = self.named(names) {
             arrays
@@ -46,7 +57,7 @@ impl Shared {
         let mut attempt = 0;
         let mut quiet = None;
         loop {
-            if attempt == PATIENT {
+            if attempt > 0 && attempt % PATIENT == 0 && quiet.is_none() {
                 quiet = self.hold_writers(options)?;
             }
             // What is known may be old, and its file in the hands of a writer: look before waiting.
@@ -60,7 +71,7 @@ impl Shared {
                 .map(|array| self.pin(array, patience))
                 .collect();
             self.refresh()?;
-            let (now, lsn) = self.named(names)?;
+            let (now, moment) = self.named(names)?;
             let fits = wanted.len() == now.len()
                 && wanted
                     .iter()
@@ -69,12 +80,12 @@ impl Shared {
             match pinned {
                 Ok(pinned) if fits => {
                     drop(quiet);
-                    return Ok((now.into_iter().zip(pinned).collect(), lsn));
+                    return Ok((now.into_iter().zip(pinned).collect(), moment));
                 }
                 Err(Error::Busy { .. }) if attempt == 0 => {}
                 Err(error @ (Error::Busy { .. } | Error::Interrupted)) => return Err(error),
                 Err(error) if fits && !error.is_missing_file() => return Err(error),
-                Err(error) if attempt == ATTEMPTS => {
+                Err(error) if attempt >= ATTEMPTS && fits => {
                     let gone = self.dir.stat(paths::METADATA).is_err();
                     let path = self.path.clone();
                     return Err(if gone { Error::NoStore { path } } else { error });
@@ -82,26 +93,37 @@ impl Shared {
                 _ => {}
             }
             attempt += 1;
+            wanted = now;
             // While no writer is at work only a missing file brings us here.
             if attempt > 3 && quiet.is_none() {
                 std::thread::sleep(Duration::from_micros(50 * u64::from(attempt.min(ATTEMPTS))));
+                // What was there before the pause is old again beside a writer that never pauses.
+                self.refresh()?;
+                wanted = self.named(names)?.0;
             }
-            wanted = now;
         }
     }
 
-    /// Keeps writers waiting as long as the file is open; None where there is nothing to lock.
+    /// Keeps writers waiting as long as the file is open; None where there is nothing to lock, and where a
+    /// writer does not let go of it.
     fn hold_writers(&self, options: &Options) -> Result<Option<Arc<dyn File>>> {
+        // This thread would wait for itself.
+        if self.desk.is_kept_here() {
+            return Ok(None);
+        }
         let Ok(lock) = self.dir.open(paths::LOCK, Open::Read) else {
             return Ok(None);
         };
-        let patience = Patience::of(options);
-        wait_shared(&*lock, patience)
-            .map_err(|error| self.pin_error(error, paths::LOCK, patience))?;
-        Ok(Some(lock))
+        let mut patience = Patience::of(options);
+        patience.timeout = patience.timeout.min(QUIET);
+        match wait_shared(&*lock, patience) {
+            Ok(()) => Ok(Some(lock)),
+            Err(PinError::Busy) => Ok(None),
+            Err(error) => Err(self.pin_error(error, paths::LOCK, patience)),
+        }
     }
 
-    fn named(&self, names: Option<&[&str]>) -> Result<(Vec<Arc<ArrayState>>, u64)> {
+    fn named(&self, names: Option<&[&str]>) -> Result<(Vec<Arc<ArrayState>>, Moment)> {
         let state = self.state.read();
         let find = |name: &&str| {
             state
@@ -113,7 +135,11 @@ impl Shared {
             Some(names) => names.iter().map(find).collect::<Result<_>>()?,
             None => state.arrays.values().cloned().collect(),
         };
-        Ok((arrays, state.lsn))
+        let moment = Moment {
+            lsn: state.lsn,
+            attrs: state.attrs.clone(),
+        };
+        Ok((arrays, moment))
     }
 
     /// The files of an array, pinned as they are: without the rows that wait in the journal.
@@ -235,6 +261,11 @@ impl Shared {
         let len = usize::try_from(array.meta.byte_len()).unwrap_or(usize::MAX);
         PrivatePin::new(base, len, &array.overlay, || self.same_inode(&file, base))
             .map_err(|source| Error::io("map", self.path.join(file.own_name()), source))
+    }
+
+    /// The only file of `array`, which `pin` has pinned, opened once more, if it still has a name.
+    pub(crate) fn same_inode_of(&self, array: &ArrayState, pin: &Pin) -> Option<Arc<dyn File>> {
+        self.same_inode(&DataFile::only(array), pin)
     }
 
     /// The pinned file opened once more, unless its names have gone to others.

@@ -25,7 +25,7 @@ impl WriteGuard<'_> {
     /// Whether a checkpoint would change anything that another program reads.
     pub(crate) fn has_pending(&self) -> bool {
         let seen = self.shared.seen.lock();
-        !seen.touched.names.is_empty() || seen.recovery_due
+        !seen.touched.is_empty() || seen.recovery_due
     }
 
     /// Writes a checkpoint; false if arrays with rows in the journal are mapped by somebody and too large
@@ -37,18 +37,20 @@ impl WriteGuard<'_> {
         if flush {
             self.sync()?;
         }
-        let mut state = self.shared.state.read().clone();
         let force = force || self.must_checkpoint();
-        if let Folded::Mapped(bytes) = self.fold_all(&mut state, flush, force)? {
-            let tail = self.tail();
-            let limit = self.options.limits.journal;
-            let most = limit.saturating_mul(2).max(bytes / 8);
-            if tail < most {
-                self.writer.checkpoint_at = most.min(tail + limit / 4);
-                return Ok(false);
+        let mut state = match self.fold_all(flush, force)? {
+            Folded::All(state) => state,
+            Folded::Mapped(bytes) => {
+                let tail = self.tail();
+                let limit = self.options.limits.journal;
+                let most = limit.saturating_mul(2).max(bytes / 8);
+                if tail < most {
+                    self.writer.checkpoint_at = most.min(tail + limit / 4);
+                    return Ok(false);
+                }
+                return self.checkpoint(durability, true);
             }
-            self.fold_all(&mut state, flush, true)?;
-        }
+        };
         let mut renamed = false;
         for array in state.arrays.values_mut() {
             let array = Arc::make_mut(array);
@@ -235,12 +237,14 @@ impl WriteGuard<'_> {
                 saved_as: array.saved_as,
                 replaced_lsn: array.replaced_lsn,
                 sums_hash: rest.sums_hash,
+                attrs: array.attrs.clone(),
             }
         });
         let trailer = Trailer {
             store_id: header.store_id,
             checkpoint_lsn: state.lsn,
             epoch: header.epoch,
+            attrs: state.attrs.clone(),
             entries: entries.collect(),
         };
         let metadata = Metadata {

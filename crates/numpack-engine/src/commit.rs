@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
+use numpack_format::Attrs;
+
 use crate::error::{Error, Result};
 use crate::options::{Durability, Options};
 use crate::plan::Plan;
@@ -24,15 +26,14 @@ pub(crate) fn commit(
     commit_changes(&shared, store.options(), base, changes, durability)
 }
 
-/// Removes all arrays as one commit.
+/// Removes all arrays and the attributes of the store as one commit.
 pub(crate) fn drop_all(shared: &Shared, options: &Options) -> Result<u64> {
-    commit_changes(
-        shared,
-        options,
-        None,
-        vec![Change::DropAll],
-        options.durability,
-    )
+    let attrs = Change::Attrs {
+        name: None,
+        attrs: Attrs::default(),
+    };
+    let changes = vec![Change::DropAll, attrs];
+    commit_changes(shared, options, None, changes, options.durability)
 }
 
 fn commit_changes(

@@ -121,6 +121,12 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// Something is at a path where a backup was to be made.
+    #[error("\"{}\" exists already: a backup needs a path where nothing is", path.display())]
+    PathExists {
+        /// The path.
+        path: PathBuf,
+    },
     /// Mode w found files that no store made, and touches nothing.
     #[error("\"{}\" holds \"{entry}\", which is not part of a store: nothing was removed", path.display())]
     NotAStore {

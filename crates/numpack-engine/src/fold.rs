@@ -5,65 +5,67 @@
 //! inode tells.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use numpack_format::journal::Record;
+use numpack_format::journal::{Content, Frame, Kept, Put, Record};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::{File, Lock, read_exact_at, write_all_at};
 use crate::index::{PAGE, Patch, Piece};
 use crate::options::Durability;
 use crate::overlay::Overlay;
 use crate::rewrite::Patched;
 use crate::staging::Staged;
-use crate::state::{ArrayState, Location, State};
+use crate::state::{ArrayState, State};
 use crate::writer::WriteGuard;
 
 /// What came of folding all arrays.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Folded {
-    /// The data files have every row.
-    All,
+    /// The data files have every row of this state.
+    All(State),
     /// Somebody has this many bytes of arrays mapped that are too much to copy.
     Mapped(u64),
 }
 
 impl WriteGuard<'_> {
-    /// Folds what waits for any array of `state`; with `force` also what is mapped, however large.
-    pub(crate) fn fold_all(
-        &mut self,
-        state: &mut State,
-        flush: bool,
-        force: bool,
-    ) -> Result<Folded> {
+    /// Folds what waits for any array; with `force` also what is mapped, however large.
+    pub(crate) fn fold_all(&mut self, flush: bool, force: bool) -> Result<Folded> {
+        let waiting: Vec<Arc<ArrayState>> = {
+            let state = self.shared.state.read();
+            let arrays = state.arrays.values();
+            arrays
+                .filter(|array| !array.overlay.is_empty())
+                .cloned()
+                .collect()
+        };
         let mut mapped = Vec::new();
-        for array in state.arrays.values_mut() {
-            if !array.overlay.is_empty() {
-                if self.fold(array, flush)? {
-                    Arc::make_mut(array).overlay = Overlay::default();
-                } else {
-                    mapped.push(array.name.clone());
-                }
+        for array in &waiting {
+            if !self.fold(array, flush)? {
+                mapped.push(Arc::clone(array));
             }
         }
-        let size = |name: &numpack_format::ArrayName| {
-            state
-                .get(name.as_str())
-                .map_or(0, |array| array.meta.byte_len())
-        };
-        let bytes = mapped.iter().map(size).sum();
+        let bytes = mapped.iter().map(|array| array.meta.byte_len()).sum();
         if bytes > self.options.limits.copied && !force {
             return Ok(Folded::Mapped(bytes));
         }
-        for name in mapped {
-            if let Some(array) = state.arrays.get_mut(&name) {
-                self.copy(Arc::make_mut(array), flush)?;
+        if !mapped.is_empty() {
+            self.move_all(&mapped)?;
+            if flush {
+                self.sync()?;
+            }
+        }
+        let mut state = self.shared.state.read().clone();
+        for array in waiting {
+            if let Some(array) = state.arrays.get_mut(&array.name) {
+                Arc::make_mut(array).overlay = Overlay::default();
             }
         }
         if flush {
-            self.flush_folded(state)?;
+            self.flush_folded(&state)?;
         }
-        Ok(Folded::All)
+        Ok(Folded::All(state))
     }
 
     /// Folds the rows of one array, all of which must be on disk in the journal; false if somebody has
@@ -97,30 +99,55 @@ impl WriteGuard<'_> {
         flushed.map(|()| true)
     }
 
-    /// Makes a copy of a mapped array with its rows in their places, which the checkpoint gives the
-    /// array's own name.
-    fn copy(&mut self, array: &mut ArrayState, flush: bool) -> Result<()> {
-        let pins = self.shared.pin_whole(array, self.options)?;
-        let mut staged = Staged::create(self.shared)?;
-        let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
-        staged.fill(array.name.as_str(), &mut rows, array.meta.byte_len())?;
-        if flush {
-            staged
-                .sync()
-                .map_err(|source| self.flush_failed(&array.name.data_file(), source))?;
+    /// Moves mapped arrays, with their rows in their places, to new generations, as one commit.
+    fn move_all(&mut self, mapped: &[Arc<ArrayState>]) -> Result<()> {
+        let (epoch, lsn) = {
+            let seen = self.shared.seen.lock();
+            let cursor = seen.cursor.as_ref();
+            cursor.map_or((0, 0), |cursor| (cursor.epoch, cursor.lsn))
+        };
+        let mut settled = State::default();
+        let (mut records, mut files) = (Vec::new(), Vec::new());
+        for (array, lsn) in mapped.iter().zip(lsn + 1..) {
+            let pins = self.shared.pin_whole(array, self.options)?;
+            let mut staged = Staged::create(self.shared)?;
+            let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
+            let hash = staged.fill(array.name.as_str(), &mut rows, array.meta.byte_len())?;
+            staged.release()?;
+            let none = std::iter::empty();
+            self.inherit_sums(array, &mut staged, none, self.options)?;
+            if let Some(sums) = staged.sums.take() {
+                self.writer.sums.made(staged.generation, sums);
+            }
+            let put = Put {
+                name: array.name.clone(),
+                meta: array.meta.clone(),
+                generation: staged.generation,
+                modified_us: array.modified_us,
+                content: Content::Hashed(hash),
+                kept: Kept::All,
+            };
+            let frame = Frame {
+                lsn,
+                epoch,
+                more: false,
+                record: Record::Put(put),
+            };
+            settled.arrays.insert(array.name.clone(), Arc::clone(array));
+            settled.apply(&frame).map_err(Error::InvalidArgument)?;
+            records.push(frame.record);
+            files.push(staged);
         }
-        staged.release()?;
-        let none = std::iter::empty();
-        self.inherit_sums(array, &mut staged, none, self.options)?;
-        if let Some(sums) = staged.sums.take() {
-            self.writer.sums.made(staged.generation, sums);
+        let committed = self.commit(records, &settled, Durability::None);
+        // Whether the disk took the records or not, a poisoned store keeps its files.
+        if committed.is_ok() || self.shared.poisoned.load(Ordering::Acquire) {
+            files.into_iter().for_each(Staged::claim);
         }
-        self.writer.superseded.push((array.generation, 0));
-        array.generation = staged.generation;
-        array.location = Location::Generation;
-        (array.folded_lsn, array.at_rest) = (0, None);
-        array.overlay = Overlay::default();
-        staged.claim();
+        let lsn = committed?;
+        self.writer.sums.end();
+        for old in mapped {
+            self.supersede(old, lsn);
+        }
         Ok(())
     }
 
@@ -169,6 +196,31 @@ impl WriteGuard<'_> {
             many
         };
         self.writer.asked.insert(array.generation, touched + more);
+        Ok(())
+    }
+
+    /// Folds what waits for arrays that views would be patched by in a good many places: after a flush the
+    /// journal is no obstacle.
+    pub(crate) fn fold_synced(&mut self) -> Result<()> {
+        const PAGES: u64 = 1024;
+        // Nothing may be added to such a journal.
+        if self.must_checkpoint() {
+            return Ok(());
+        }
+        let crowded: Vec<Arc<ArrayState>> = self
+            .shared
+            .state
+            .read()
+            .arrays
+            .values()
+            .filter(|array| array.overlay.pages_at_most() > PAGES.min(self.options.limits.pages))
+            .cloned()
+            .collect();
+        for array in crowded {
+            if self.fold(&array, false)? {
+                self.say_applied(&array)?;
+            }
+        }
         Ok(())
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Loaded {
 pub(crate) struct Touched {
     /// Every array that a record names.
     pub(crate) names: BTreeSet<ArrayName>,
+    /// Whether a record has attributes.
+    pub(crate) attrs: bool,
     /// Files that hold payload which may not be on disk yet: array and generation, and the last
     /// record that wrote to it.
     pub(crate) unsynced: BTreeMap<(ArrayName, u64), u64>,
@@ -44,6 +46,11 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
+    /// Whether no record changed anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty() && !self.attrs
+    }
+
     pub(crate) fn note(&mut self, frame: &Frame) {
         match &frame.record {
             Record::Put(put) => {
@@ -79,6 +86,7 @@ impl Touched {
                 self.names.insert(to.clone());
                 self.unsynced.insert((to.clone(), *generation), frame.lsn);
             }
+            Record::Attrs { .. } => self.attrs = true,
             Record::Synced { upto } => self.unsynced.retain(|_, lsn| *lsn > *upto),
             _ => {}
         }
@@ -401,6 +409,9 @@ fn refuse_orphans(dir: &dyn Dir, path: &Path) -> Result<()> {
 
 fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> {
     let mut state = State::default();
+    if let Some(trailer) = &metadata.trailer {
+        state.attrs = trailer.attrs.clone();
+    }
     for (index, entry) in metadata.arrays.iter().enumerate() {
         let known = metadata
             .trailer
@@ -438,6 +449,7 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
             overlay: Overlay::default(),
             saved_as: known.map_or(0, |known| known.saved_as),
             replaced_lsn: known.map_or(0, |known| known.replaced_lsn),
+            attrs: known.map(|known| known.attrs.clone()).unwrap_or_default(),
             put_lsn: 0,
             folded_lsn: 0,
             at_rest: known.map(|known| AtRest {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
-
+use crate::desk::Hand;
 use crate::error::{Error, Result};
 use crate::fork::Private;
 use crate::fs::{File, Lock, Open, Stat};
@@ -51,14 +50,17 @@ impl Shared {
             start: Instant::now(),
         };
         let mut writer = self.lock_process(&wait)?;
-        let lock = self.lock_file(&mut writer, &wait)?;
+        let lock = match writer.lent() {
+            Some(lock) => Arc::clone(lock),
+            None => self.lock_file(&mut writer, &wait)?,
+        };
         WriteGuard::new(self, options, writer, lock)
     }
 
-    fn lock_process(&self, wait: &Wait<'_>) -> Result<MutexGuard<'_, Writer>> {
+    fn lock_process(&self, wait: &Wait<'_>) -> Result<Hand<'_>> {
         loop {
             let step = wait.left().min(Duration::from_millis(50));
-            if let Some(writer) = self.writer.try_lock_for(step) {
+            if let Some(writer) = self.desk.take(step) {
                 return Ok(writer);
             }
             wait.interrupted()?;

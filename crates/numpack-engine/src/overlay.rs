@@ -25,6 +25,8 @@ struct Link {
     patch: Arc<Patch>,
     before: Overlay,
     lsn: u64,
+    /// The record of the oldest link.
+    first: u64,
     /// Links up to this one.
     depth: usize,
     /// Stretches of the links up to this one, those replaced since counted as well.
@@ -59,9 +61,23 @@ impl Overlay {
         self.0.as_ref().map_or(0, |link| link.lsn)
     }
 
+    /// Whether every record after `lsn` that replaced rows is part of it. If not, rows have been folded
+    /// since, all those up to then at once, and what is pending came later.
+    pub(crate) fn reaches_back_to(&self, lsn: u64) -> bool {
+        self.0.as_ref().is_some_and(|link| link.first <= lsn)
+    }
+
     /// No more pages than this are touched.
     pub(crate) fn pages_at_most(&self) -> u64 {
         self.0.as_ref().map_or(0, |link| link.pages)
+    }
+
+    /// No more rows than this are pending.
+    pub(crate) fn rows_at_most(&self) -> u64 {
+        let patches = self.patches_since(0).into_iter();
+        patches
+            .map(|patch| (patch.rows.len() / patch.row_bytes.max(1)) as u64)
+            .sum()
     }
 
     /// Whether it has so many stretches of rows that views take long to be patched.
@@ -98,20 +114,22 @@ impl Overlay {
     fn link(&mut self, lsn: u64, patch: Patch) {
         let before = self.clone();
         let pages = before.pages_at_most() + patch.pages();
-        let (depth, stretches, squash_at, index) = match &before.0 {
+        let (first, depth, stretches, squash_at, index) = match &before.0 {
             Some(link) => (
+                link.first,
                 link.depth + 1,
                 link.stretches,
                 link.squash_at,
                 Arc::clone(&link.index),
             ),
-            None => (1, 0, CROWDED, Arc::default()),
+            None => (lsn, 1, 0, CROWDED, Arc::default()),
         };
         *self = Self(Some(Arc::new(Link {
             stretches: stretches + patch.runs.len(),
             patch: Arc::new(patch),
             before,
             lsn,
+            first,
             depth,
             squash_at,
             pages,

@@ -15,6 +15,7 @@ use crate::mapping::{Mapping, PrivateMapping};
 use crate::options::{Interrupt, Options};
 use crate::overlay::Overlay;
 use crate::pins::{Idle, PinKey, Pins};
+use crate::written::{Known, Origin};
 
 /// A mapped, locked file, or such a one with pending rows in their places.
 #[derive(Debug)]
@@ -102,12 +103,17 @@ impl Pin {
     ) -> std::io::Result<Self> {
         let lsn = overlay.lsn();
         let upto = committed.then_some(lsn);
+        // A map that rested may have missed rows that were folded meanwhile: the file has them, and the
+        // pages that the map has of its own do not.
+        let usable = |at: u64, mapping: &Mapping| {
+            at <= lsn && overlay.reaches_back_to(at) && mapping.as_ref().len() == len
+        };
         if let Ground::Locked(locked) = &base.ground
             && committed
             && let Some((at, mapping)) = locked
                 .patched
                 .lock()
-                .take_if(|(at, mapping)| *at <= lsn && mapping.as_ref().len() == len)
+                .take_if(|(at, mapping)| usable(*at, mapping))
         {
             let mut mapping = mapping;
             // One that cannot be written to is made anew below.
@@ -172,6 +178,7 @@ impl Drop for Pin {
 /// Writable private memory over a pinned file.
 #[derive(Debug)]
 pub(crate) struct PrivatePin {
+    _known: Option<Known>,
     pub(crate) mapping: PrivateMapping,
     _base: Arc<Pin>,
 }
@@ -190,7 +197,15 @@ impl PrivatePin {
         };
         let mut mapping = file.map_private(len)?;
         overlay.patch(0..u64::MAX, mapping.as_mut());
+        let origin = match &base.ground {
+            Ground::Locked(locked) => Some(Origin {
+                generation: locked.key.generation,
+                patched: overlay.lsn(),
+            }),
+            Ground::Over(..) | Ground::Nothing => None,
+        };
         Ok(Some(Self {
+            _known: origin.and_then(|origin| Known::new(mapping.as_ref(), origin)),
             mapping,
             _base: Arc::clone(base),
         }))

@@ -1,7 +1,7 @@
 //! The pins of one store in this process: those in use, found again by who wants the same bytes, and
 //! the latest few that nobody uses, mapped but not locked.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -143,6 +143,14 @@ impl Pins {
         }
         drop(cache);
         drop(unmapped);
+    }
+
+    /// How many arrays are mapped by somebody, and how many maps nobody uses.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let cache = self.cache.lock();
+        let used = (cache.used.iter()).filter(|(_, pin)| pin.strong_count() > 0);
+        let names: HashSet<&ArrayName> = used.map(|(key, _)| &key.name).collect();
+        (names.len(), cache.idle.len())
     }
 
     /// Maps that nobody uses.

@@ -1,19 +1,15 @@
 //! Turning the changes of a transaction into journal records, under the writer lock.
 
 use std::collections::HashSet;
-use std::io;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use numpack_format::journal::{Append, Content, DeleteRows, Frame, Put, Record};
+use numpack_format::journal::{Append, Content, DeleteRows, Frame, Kept, Put, Record};
 use numpack_format::{ArrayMeta, ArrayName, BlockHasher};
+use parking_lot::RwLockReadGuard;
 
 use crate::error::{Error, Result};
-use crate::fs::Open;
 use crate::options::Options;
-use crate::paths;
-use crate::pin::Patience;
-use crate::rewrite::Patched;
 use crate::selection::{RowSet, Selection, runs_of};
 use crate::snapshot::ArraySnapshot;
 use crate::staging::{Staged, write_hashed};
@@ -44,17 +40,28 @@ pub(crate) struct Plan<'g, 'a> {
 
 impl<'g, 'a> Plan<'g, 'a> {
     pub(crate) fn new(guard: &'g mut WriteGuard<'a>, options: &'g Options) -> Self {
-        let first_lsn = guard.shared.state.read().lsn + 1;
+        let state = guard.shared.state.read();
+        let (first_lsn, attrs) = (state.lsn + 1, state.attrs.clone());
+        drop(state);
+        let scratch = State {
+            attrs,
+            ..State::default()
+        };
         Self {
             guard,
             options,
-            scratch: State::default(),
+            scratch,
             looked_at: HashSet::new(),
             records: Vec::new(),
             staged: Vec::new(),
             replaced: Vec::new(),
             first_lsn,
         }
+    }
+
+    /// The store as it is without this transaction.
+    pub(crate) fn committed(&self) -> RwLockReadGuard<'_, State> {
+        self.guard.shared.state.read()
     }
 
     fn find(&mut self, name: &ArrayName) -> Option<Arc<ArrayState>> {
@@ -66,7 +73,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         self.scratch.get(name.as_str()).cloned()
     }
 
-    fn get(&mut self, name: &ArrayName) -> Result<Arc<ArrayState>> {
+    pub(crate) fn get(&mut self, name: &ArrayName) -> Result<Arc<ArrayState>> {
         self.find(name)
             .ok_or_else(|| Error::not_found(name.as_str()))
     }
@@ -104,7 +111,7 @@ impl<'g, 'a> Plan<'g, 'a> {
                 staged,
             } => {
                 self.find(&name);
-                self.put(name, meta, content, staged, false)
+                self.put(name, meta, content, staged, Kept::Nothing)
             }
             Change::Append { name, meta, rows } => self.append(&name, &meta, rows),
             Change::Replace {
@@ -127,7 +134,7 @@ impl<'g, 'a> Plan<'g, 'a> {
                     },
                     Content::Zeros,
                     staged,
-                    false,
+                    Kept::Nothing,
                 )
             }
             Change::Drop { name } => {
@@ -138,11 +145,14 @@ impl<'g, 'a> Plan<'g, 'a> {
                 Ok(())
             }
             Change::DropAll => self.drop_all(),
+            Change::Absent { name } => self.refuse_existing(&name),
+            Change::Attrs { name, attrs } => self.set_attrs(name, attrs),
             Change::Rename { from, to } => self.rename(from, to),
             Change::Copy { from, to } => {
                 let array = self.get(&from)?;
                 self.refuse_existing(&to)?;
-                self.rewrite_live(&array, to)
+                self.rewrite_live(&array, to.clone())?;
+                self.set_attrs(Some(to), array.attrs.clone())
             }
             Change::Compact { name } => {
                 let array = self.get(&name)?;
@@ -162,7 +172,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         meta: ArrayMeta,
         content: Content,
         staged: Staged,
-        keep_deletions: bool,
+        kept: Kept,
     ) -> Result<()> {
         self.replaced
             .extend(self.scratch.get(name.as_str()).cloned());
@@ -174,7 +184,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             generation,
             modified_us,
             content,
-            keep_deletions,
+            kept,
         }))
     }
 
@@ -343,7 +353,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         Ok(())
     }
 
-    fn refuse_existing(&mut self, name: &ArrayName) -> Result<()> {
+    pub(crate) fn refuse_existing(&mut self, name: &ArrayName) -> Result<()> {
         match self.find(name) {
             Some(_) => Err(Error::AlreadyExists {
                 name: name.to_string(),
@@ -352,63 +362,9 @@ impl<'g, 'a> Plan<'g, 'a> {
         }
     }
 
-    /// Gives the inode a second name as a new generation; the old name goes at the next checkpoint.
-    fn rename(&mut self, from: ArrayName, to: ArrayName) -> Result<()> {
-        let mut array = self.get(&from)?;
-        if from == to {
-            return Ok(());
-        }
-        self.refuse_existing(&to)?;
-        if matches!(array.location, Location::Segments(_)) {
-            self.rewrite(&array, &[], &[])?;
-            array = self.get(&from)?;
-        }
-        // The record has no hash of the content, so the content goes to disk before it.
-        let dir = Arc::clone(&self.guard.shared.dir);
-        let own = from.data_file();
-        let old = paths::generation(array.generation);
-        let path = match dir.stat(&old) {
-            Ok(_) => &old,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => &own,
-            Err(source) => return Err(self.guard.io("stat", &old, source)),
-        };
-        let file = dir
-            .open(path, Open::Write)
-            .map_err(|source| self.guard.io("open", path, source))?;
-        file.sync_data()
-            .map_err(|source| self.guard.flush_failed(path, source))?;
-        let staged = match Staged::link(self.guard.shared, path) {
-            Ok(staged) => staged,
-            // A file system without links: the rows are copied.
-            Err(error) if no_links(&error) => {
-                let mut staged = Staged::create(self.guard.shared)?;
-                let pins = self.guard.shared.pin(&array, Patience::of(self.options))?;
-                let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
-                staged.fill(from.as_str(), &mut rows, array.meta.byte_len())?;
-                staged.sync().map_err(|source| {
-                    let path = paths::generation(staged.generation);
-                    self.guard.flush_failed(&path, source)
-                })?;
-                // The array keeps those that it has.
-                staged.sums = None;
-                staged
-            }
-            Err(source) => return Err(self.guard.io("link", path, source)),
-        };
-        let generation = self.stage(staged)?;
-        let sums = &mut self.guard.writer.sums;
-        sums.renamed(array.generation, generation);
-        self.replaced.push(array);
-        self.record(Record::Rename {
-            from,
-            to,
-            generation,
-        })
-    }
-
     /// Takes a new generation over. Its lock is given back, so that later changes of the transaction
     /// can read it: nobody removes orphans while this transaction holds the writer lock.
-    fn stage(&mut self, mut staged: Staged) -> Result<u64> {
+    pub(crate) fn stage(&mut self, mut staged: Staged) -> Result<u64> {
         staged.release()?;
         let generation = staged.generation;
         if let Some(sums) = staged.sums.take() {
@@ -417,13 +373,6 @@ impl<'g, 'a> Plan<'g, 'a> {
         self.staged.push(staged);
         Ok(generation)
     }
-}
-
-fn no_links(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::TooManyLinks
-    )
 }
 
 /// The physical rows of live rows.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::index::PAGE;
 use crate::memory::OwnedBuffer;
 use crate::selection::{RowSet, Selection};
 use crate::snapshot::ArraySnapshot;
@@ -168,6 +169,7 @@ impl ArraySnapshot {
         }
         if let ([(_, base)], Location::Own | Location::Generation) =
             (self.pins(), &self.state().location)
+            && !self.is_mostly_pending()
             && let Some(pin) = self.shared().pin_private(self.state(), base)?
         {
             return Ok(PrivateMap {
@@ -176,7 +178,7 @@ impl ArraySnapshot {
                 len: view.len,
             });
         }
-        // Another generation has taken the file's names; the pinned bytes are still here.
+        // Or another generation has taken the file's names; the pinned bytes are still here.
         let mut owned = OwnedBuffer::new(view.len())?;
         self.read_all(owned.as_mut())?;
         Ok(PrivateMap {
@@ -184,6 +186,13 @@ impl ArraySnapshot {
             start: 0,
             len: view.len,
         })
+    }
+
+    /// Whether so many pages have rows that wait in the journal that copying all of them costs less than
+    /// writing to those pages of a private map, which are copied by the kernel one by one.
+    fn is_mostly_pending(&self) -> bool {
+        let pages = self.state().meta.byte_len() / PAGE;
+        self.state().overlay.pages_at_most() > (pages / 4).max(256)
     }
 
     fn check_out(&self, rows: u64, out: &[u8]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use numpack_format::journal::Content;
+use numpack_format::journal::{Content, Kept};
 use numpack_format::{ArrayMeta, ArrayName, block_sum};
 
 use crate::deep::touched_blocks;
@@ -140,7 +140,7 @@ impl Plan<'_, '_> {
         self.guard
             .inherit_sums(array, &mut staged, targets, self.options)?;
         let (name, meta) = (array.name.clone(), array.meta.clone());
-        self.put(name, meta, Content::Hashed(hash), staged, true)
+        self.put(name, meta, Content::Hashed(hash), staged, Kept::Deletions)
     }
 
     /// Saves the live rows of `array` as `name`.
@@ -174,7 +174,7 @@ impl Plan<'_, '_> {
             self.guard
                 .gather_sums(array, &mut staged, &runs, self.options)?;
         }
-        self.put(name, meta, Content::Hashed(hash), staged, false)
+        self.put(name, meta, Content::Hashed(hash), staged, Kept::Nothing)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use numpack_format::journal::{Header, Hint};
 use parking_lot::{Mutex, RwLock};
 
+use crate::desk::Desk;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Stat};
 use crate::journal::{Cursor, walk};
@@ -15,7 +16,6 @@ use crate::load::{self, Touched, corrupt, probe};
 use crate::paths;
 use crate::pins::Pins;
 use crate::state::State;
-use crate::writer::Writer;
 
 /// One directory, as this process knows it.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub(crate) pins: Arc<Pins>,
     /// A replaced generation whose file the next large save may use again.
     pub(crate) spare: Mutex<Option<u64>>,
-    pub(crate) writer: Mutex<Writer>,
+    pub(crate) desk: Desk,
     pub(crate) poisoned: AtomicBool,
     /// Open handles that may write.
     pub(crate) writers: AtomicUsize,
@@ -86,7 +86,7 @@ impl Shared {
             journal: RwLock::default(),
             pins: Arc::default(),
             spare: Mutex::default(),
-            writer: Mutex::default(),
+            desk: Desk::default(),
             poisoned: AtomicBool::new(false),
             writers: AtomicUsize::new(0),
         };

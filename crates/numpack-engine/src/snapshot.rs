@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use numpack_format::{ArrayName, DType};
 
-use crate::acquire::PinnedFiles;
+use crate::acquire::{Moment, PinnedFiles};
 use crate::deletions::Run;
 use crate::error::{Error, Result};
+use crate::fs::File;
 use crate::pin::Pin;
 use crate::shared::Shared;
 use crate::state::ArrayState;
@@ -17,14 +18,14 @@ use crate::view::View;
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     arrays: Arc<[ArraySnapshot]>,
-    lsn: u64,
+    moment: Moment,
 }
 
 impl Snapshot {
-    pub(crate) fn new(arrays: Vec<ArraySnapshot>, lsn: u64) -> Self {
+    pub(crate) fn new(arrays: Vec<ArraySnapshot>, moment: Moment) -> Self {
         Self {
             arrays: arrays.into(),
-            lsn,
+            moment,
         }
     }
 
@@ -43,7 +44,11 @@ impl Snapshot {
     /// The number of the last commit that is part of this snapshot; 0 for one put together from
     /// several.
     pub fn lsn(&self) -> u64 {
-        self.lsn
+        self.moment.lsn
+    }
+
+    pub(crate) fn moment(&self) -> &Moment {
+        &self.moment
     }
 }
 
@@ -53,7 +58,7 @@ impl FromIterator<ArraySnapshot> for Snapshot {
     fn from_iter<I: IntoIterator<Item = ArraySnapshot>>(arrays: I) -> Self {
         Self {
             arrays: arrays.into_iter().collect(),
-            lsn: 0,
+            moment: Moment::default(),
         }
     }
 }
@@ -240,6 +245,17 @@ impl ArraySnapshot {
 
     pub(crate) fn pins(&self) -> &[(Run, Arc<Pin>)] {
         &self.0.pins
+    }
+
+    /// The open file, if it holds these rows and nothing but them from its beginning.
+    pub(crate) fn whole_file(&self) -> Option<Arc<dyn File>> {
+        let state = &self.0.state;
+        match self.pins() {
+            [(_, pin)] if state.overlay.is_empty() && state.deleted() == 0 => {
+                self.0.shared.same_inode_of(state, pin)
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -1,6 +1,7 @@
 //! New generations of arrays: written under a name of their own before any lock is taken, and
 //! removed again unless a commit claims them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use numpack_format::BlockHasher;
@@ -52,6 +53,8 @@ pub(crate) fn random() -> u64 {
 #[derive(Debug)]
 pub(crate) struct Staged {
     dir: Arc<dyn Dir>,
+    /// The store's directory, for errors.
+    path: PathBuf,
     file: Arc<dyn File>,
     pub(crate) generation: u64,
     /// Of what it was filled with, until a commit takes them over.
@@ -116,6 +119,7 @@ impl Staged {
         }
         Some(Self {
             dir,
+            path: shared.path.clone(),
             file,
             generation,
             sums: None,
@@ -139,6 +143,7 @@ impl Staged {
             .map_err(io)?;
             let staged = Self {
                 dir: Arc::clone(&shared.dir),
+                path: shared.path.clone(),
                 file,
                 generation,
                 sums: None,
@@ -161,11 +166,17 @@ impl Staged {
         let file = shared.dir.open(&new, Open::Read)?;
         Ok(Self {
             dir: Arc::clone(&shared.dir),
+            path: shared.path.clone(),
             file,
             generation,
             sums: None,
             claimed: false,
         })
+    }
+
+    fn io(&self, action: &'static str, source: std::io::Error) -> Error {
+        let path = self.path.join(paths::generation(self.generation));
+        Error::io(action, path, source)
     }
 
     /// Writes all of `rows`, which must be `len` bytes, and gives their content hash.
@@ -181,7 +192,7 @@ impl Staged {
             write_hashed(&*self.file, bytes, offset, &mut |piece| {
                 hasher.update(piece);
             })
-            .map_err(|source| Error::io("write", paths::generation(self.generation), source))?;
+            .map_err(|source| self.io("write", source))?;
             offset += bytes.len() as u64;
             Ok(())
         })?;
@@ -198,8 +209,7 @@ impl Staged {
                 Ok(())
             }
         };
-        cut()
-            .map_err(|source| Error::io("truncate", paths::generation(self.generation), source))?;
+        cut().map_err(|source| self.io("truncate", source))?;
         let (hash, sums) = Sums::of(hasher, len);
         self.sums = Some(sums);
         Ok(hash)
@@ -210,7 +220,7 @@ impl Staged {
         self.sums = Sums::zeros(len);
         self.file
             .set_len(len)
-            .map_err(|source| Error::io("extend", paths::generation(self.generation), source))
+            .map_err(|source| self.io("extend", source))
     }
 
     /// Flushes the file to disk.
@@ -223,7 +233,7 @@ impl Staged {
     pub(crate) fn release(&self) -> Result<()> {
         self.file
             .unlock()
-            .map_err(|source| Error::io("unlock", paths::generation(self.generation), source))
+            .map_err(|source| self.io("unlock", source))
     }
 
     /// A commit names the file now: it stays.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use numpack_format::journal::{Append, Frame, Record, Replace};
-use numpack_format::{ArrayMeta, ArrayName, SegmentManifest, Shape};
+use numpack_format::journal::{Append, Frame, Kept, Record, Replace};
+use numpack_format::{ArrayMeta, ArrayName, Attrs, SegmentManifest, Shape};
 
 use crate::deletions::{Deletions, Run};
 use crate::overlay::Overlay;
@@ -33,6 +33,7 @@ pub(crate) struct ArrayState {
     /// Whether the bitmap file differs from `deletions`.
     pub(crate) bitmap_due: bool,
     pub(crate) modified_us: u64,
+    pub(crate) attrs: Attrs,
     /// Rows that were replaced and that the file does not have yet.
     pub(crate) overlay: Overlay,
     /// The generation that the rows were saved as: a checkpoint that finds the file mapped moves them.
@@ -67,7 +68,7 @@ impl ArrayState {
         self.version() == other.version()
     }
 
-    /// A number that every commit to the array changes.
+    /// A number that every commit to the rows of the array changes.
     pub(crate) fn version(&self) -> u64 {
         let parts = [
             self.saved_as,
@@ -92,6 +93,8 @@ impl ArrayState {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) arrays: IndexMap<ArrayName, Arc<ArrayState>>,
+    /// The attributes of the store.
+    pub(crate) attrs: Attrs,
     /// The last record that is part of this state.
     pub(crate) lsn: u64,
 }
@@ -106,13 +109,15 @@ impl State {
         match &frame.record {
             Record::Put(put) => {
                 let old = self.arrays.get(&put.name);
-                let deletions = if put.keep_deletions {
-                    old.and_then(|old| old.deletions.clone())
-                        .filter(|deletions| deletions.rows() == put.meta.shape.rows())
-                } else {
-                    None
-                };
+                let same = old.filter(|_| put.kept == Kept::All);
+                let (saved_as, replaced_lsn) =
+                    same.map_or((put.generation, 0), |old| (old.saved_as, old.replaced_lsn));
+                let deletions = old
+                    .filter(|_| put.kept != Kept::Nothing)
+                    .and_then(|old| old.deletions.clone())
+                    .filter(|deletions| deletions.rows() == put.meta.shape.rows());
                 let array = ArrayState {
+                    attrs: old.map(|old| old.attrs.clone()).unwrap_or_default(),
                     name: put.name.clone(),
                     meta: put.meta.clone(),
                     generation: put.generation,
@@ -121,8 +126,8 @@ impl State {
                     deletions,
                     modified_us: put.modified_us,
                     overlay: Overlay::default(),
-                    saved_as: put.generation,
-                    replaced_lsn: 0,
+                    saved_as,
+                    replaced_lsn,
                     put_lsn: frame.lsn,
                     folded_lsn: 0,
                     at_rest: None,
@@ -183,6 +188,13 @@ impl State {
                 array.put_lsn = frame.lsn;
                 self.arrays.shift_insert(index, to.clone(), Arc::new(array));
             }
+            Record::Attrs { name, attrs } => match name {
+                Some(name) => {
+                    let array = self.arrays.get_mut(name).ok_or_else(|| missing(name))?;
+                    Arc::make_mut(array).attrs = attrs.clone();
+                }
+                None => self.attrs = attrs.clone(),
+            },
             Record::Synced { .. } => {}
             _ => {
                 return Err(

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use arc_swap::ArcSwapOption;
 use numpack_format::{ArrayName, DType, is_store_file};
 
+use crate::acquire::Moment;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, Fs, RealFs};
 use crate::options::{Mode, Options};
@@ -146,6 +147,10 @@ impl Store {
         &self.handle.options
     }
 
+    pub(crate) fn fs(&self) -> &dyn Fs {
+        &*self.handle.fs
+    }
+
     /// What all handles on the directory share. A forked child attaches anew.
     pub(crate) fn shared(&self) -> Result<Arc<Shared>> {
         let handle = &*self.handle;
@@ -180,7 +185,7 @@ impl Store {
         Ok(shared)
     }
 
-    fn fresh(&self) -> Result<Arc<Shared>> {
+    pub(crate) fn fresh(&self) -> Result<Arc<Shared>> {
         let shared = self.shared()?;
         shared.refresh()?;
         Ok(shared)
@@ -234,8 +239,8 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`], [`Error::DataFileTooShort`], [`Error::Closed`], or files that cannot be read.
     pub fn snapshot(&self, names: &[&str]) -> Result<Snapshot> {
-        let (arrays, lsn) = self.take(Some(names))?;
-        Ok(Snapshot::new(arrays, lsn))
+        let (arrays, moment) = self.take(Some(names))?;
+        Ok(Snapshot::new(arrays, moment))
     }
 
     /// All arrays at one moment, in member order.
@@ -243,8 +248,8 @@ impl Store {
     /// # Errors
     /// As for [`Store::snapshot`].
     pub fn snapshot_all(&self) -> Result<Snapshot> {
-        let (arrays, lsn) = self.take(None)?;
-        Ok(Snapshot::new(arrays, lsn))
+        let (arrays, moment) = self.take(None)?;
+        Ok(Snapshot::new(arrays, moment))
     }
 
     /// One array.
@@ -256,11 +261,11 @@ impl Store {
         arrays.pop().ok_or_else(|| Error::not_found(name))
     }
 
-    fn take(&self, names: Option<&[&str]>) -> Result<(Vec<ArraySnapshot>, u64)> {
+    fn take(&self, names: Option<&[&str]>) -> Result<(Vec<ArraySnapshot>, Moment)> {
         let shared = self.shared()?;
-        let (arrays, lsn) = shared.acquire(names, &self.handle.options)?;
+        let (arrays, moment) = shared.acquire(names, &self.handle.options)?;
         let snapshot = |(array, pins)| ArraySnapshot::new(array, pins, Arc::clone(&shared));
-        Ok((arrays.into_iter().map(snapshot).collect(), lsn))
+        Ok((arrays.into_iter().map(snapshot).collect(), moment))
     }
 
     /// Begins a transaction that is checked against whatever is there when it is committed.
@@ -281,12 +286,16 @@ impl Store {
         Ok(Transaction::new(self, Some(base.clone())))
     }
 
-    /// Puts everything committed so far on disk.
+    /// Puts everything committed so far on disk. Rows that wait in the journal in great numbers go to their
+    /// files on this occasion.
     ///
     /// # Errors
     /// A failed flush, after which this process refuses to write to the store.
     pub fn sync(&self) -> Result<()> {
-        self.writable()?.lock(&self.handle.options)?.sync()
+        let shared = self.writable()?;
+        let mut guard = shared.lock(&self.handle.options)?;
+        guard.sync()?;
+        guard.fold_synced()
     }
 
     /// Looks through the store for damage, as it is at one moment, and writes nothing; writers may go on.
@@ -371,7 +380,7 @@ fn finish(shared: &Shared, options: &Options) -> Result<()> {
     shared.refresh()?;
     let idle = {
         let seen = shared.seen.lock();
-        seen.foreign || (seen.touched.names.is_empty() && !seen.recovery_due)
+        seen.foreign || (seen.touched.is_empty() && !seen.recovery_due)
     };
     if idle {
         return Ok(());

@@ -1,6 +1,8 @@
 //! Transactions: changes that appear together or not at all.
 
-use numpack_format::{ArrayMeta, ArrayName};
+use std::ops::Range;
+
+use numpack_format::{ArrayMeta, ArrayName, Attrs};
 
 use crate::error::{Error, Result};
 use crate::options::Durability;
@@ -8,6 +10,7 @@ use crate::selection::Selection;
 use crate::snapshot::{ArraySnapshot, Snapshot};
 use crate::staging::{RowSource, Staged};
 use crate::store::Store;
+use crate::written::{Origin, written};
 use numpack_format::journal::Content;
 
 /// One change of a transaction, checked against the state when it is committed.
@@ -58,6 +61,15 @@ pub(crate) enum Change<'a> {
     Compact {
         name: ArrayName,
     },
+    /// Nothing, if there is no array of this name.
+    Absent {
+        name: ArrayName,
+    },
+    /// Of an array, or of the store.
+    Attrs {
+        name: Option<ArrayName>,
+        attrs: Attrs,
+    },
 }
 
 impl Change<'_> {
@@ -104,6 +116,10 @@ impl<'a> Transaction<'a> {
             base,
             changes: Vec::new(),
         }
+    }
+
+    pub(crate) fn add(&mut self, change: Change<'a>) {
+        self.changes.push(change);
     }
 
     /// Saves an array, new or in the place of an old one. The rows are written to a new file now,
@@ -238,7 +254,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Removes all arrays.
+    /// Removes all arrays; the attributes of the store stay.
     ///
     /// # Errors
     /// None yet.
@@ -267,6 +283,17 @@ impl<'a> Transaction<'a> {
         self.changes.push(Change::Copy {
             from: ArrayName::new(from)?,
             to: ArrayName::new(to)?,
+        });
+        Ok(())
+    }
+
+    /// Changes nothing, but has the commit fail when there is an array of this name at this point.
+    ///
+    /// # Errors
+    /// A bad name. The rest is checked at commit.
+    pub fn require_absent(&mut self, name: &str) -> Result<()> {
+        self.changes.push(Change::Absent {
+            name: ArrayName::new(name)?,
         });
         Ok(())
     }
@@ -319,19 +346,66 @@ fn differing_rows(base: &ArraySnapshot, bytes: &[u8]) -> Result<Vec<(u64, u64)>>
     if row_bytes == 0 {
         return Ok(Vec::new());
     }
+    if let [run] = base.runs()
+        && let Some(written) = written_rows(base, run.start, bytes)
+    {
+        return differing_among(base, run.start, bytes, written);
+    }
     let mut runs: Vec<(u64, u64)> = Vec::new();
     let mut first = 0_u64;
     for run in base.runs() {
         let old = base.view(run.range())?;
         let start = usize::try_from(first).unwrap_or(usize::MAX) * row_bytes;
         let new = &bytes[start..start + old.len()];
-        for (row, len) in numpack_kernels::diff_rows(&old, new, row_bytes) {
-            match runs.last_mut() {
-                Some((last, n)) if *last + *n == first + row => *n += len,
-                _ => runs.push((first + row, len)),
-            }
-        }
+        differing(&old, new, row_bytes, first, &mut runs);
         first += run.len;
+    }
+    Ok(runs)
+}
+
+/// Adds the rows in which `new` differs from `old`, counted from `first` on.
+fn differing(old: &[u8], new: &[u8], row_bytes: usize, first: u64, runs: &mut Vec<(u64, u64)>) {
+    for (row, len) in numpack_kernels::diff_rows(old, new, row_bytes) {
+        match runs.last_mut() {
+            Some((last, n)) if *last + *n == first + row => *n += len,
+            _ => runs.push((first + row, len)),
+        }
+    }
+}
+
+/// The only rows of `bytes` that may differ from `base`, where `bytes` are a private map of its file; they
+/// begin at physical row `first`.
+fn written_rows(base: &ArraySnapshot, first: u64, bytes: &[u8]) -> Option<Vec<Range<u64>>> {
+    let row_bytes = base.row_bytes();
+    let origin = Origin {
+        generation: base.state().generation,
+        patched: base.state().overlay.lsn(),
+    };
+    let offset = usize::try_from(first).ok()?.checked_mul(row_bytes)?;
+    let mut rows: Vec<Range<u64>> = Vec::new();
+    for pages in written(bytes, offset, origin)? {
+        let (start, end) = (pages.start / row_bytes, pages.end.div_ceil(row_bytes));
+        match rows.last_mut() {
+            Some(last) if last.end >= start as u64 => last.end = last.end.max(end as u64),
+            _ => rows.push(start as u64..end as u64),
+        }
+    }
+    Some(rows)
+}
+
+fn differing_among(
+    base: &ArraySnapshot,
+    first: u64,
+    bytes: &[u8],
+    among: Vec<Range<u64>>,
+) -> Result<Vec<(u64, u64)>> {
+    let row_bytes = base.row_bytes();
+    let mut runs = Vec::new();
+    for rows in among {
+        let old = base.view(first + rows.start..first + rows.end)?;
+        let start = usize::try_from(rows.start).unwrap_or(usize::MAX) * row_bytes;
+        let new = &bytes[start..start + old.len()];
+        differing(&old, new, row_bytes, rows.start, &mut runs);
     }
     Ok(runs)
 }

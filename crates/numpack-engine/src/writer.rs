@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use numpack_format::journal::{Frame, Header, Hint, Record};
-use parking_lot::MutexGuard;
 
 use crate::acquire::open_generation;
+use crate::desk::Hand;
 use crate::error::{Error, Result};
 use crate::fork::Private;
 use crate::fs::{File, Open, write_all_at};
@@ -46,12 +46,15 @@ pub(crate) struct Writer {
 pub(crate) struct WriteGuard<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) options: &'a Options,
-    pub(crate) writer: MutexGuard<'a, Writer>,
+    pub(crate) writer: Hand<'a>,
     lock: Arc<dyn File>,
 }
 
 impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
+        if self.writer.lent().is_some() {
+            return;
+        }
         // Unlocked by hand: a forked child may hold a copy of the descriptor. When this fails the
         // lock still goes with the descriptor.
         if self.lock.unlock().is_err() {
@@ -65,7 +68,7 @@ impl<'a> WriteGuard<'a> {
     pub(crate) fn new(
         shared: &'a Shared,
         options: &'a Options,
-        writer: MutexGuard<'a, Writer>,
+        writer: Hand<'a>,
         lock: Arc<dyn File>,
     ) -> Result<Self> {
         let guard = Self {
@@ -83,6 +86,11 @@ impl<'a> WriteGuard<'a> {
 }
 
 impl WriteGuard<'_> {
+    /// Leaves the lock with this thread, until the desk is told to give it up.
+    pub(crate) fn keep(mut self) {
+        self.writer.keep(&self.lock);
+    }
+
     /// Reads what was committed before the lock was taken, hinted at or not.
     fn catch_up(&self) -> Result<()> {
         self.shared.refresh()?;

@@ -7,7 +7,7 @@ use numpack_engine::fs::{Dir, File, Fs, MemoryFs, Open, write_all_at};
 use numpack_engine::{Durability, Options, Selection};
 use numpack_format::journal::{HEADER_LEN, Header, PROBE_LEN};
 
-use crate::kit::{PATH, append, bytes, delete, names, open, read, rows, save, try_open};
+use crate::kit::{PATH, append, bytes, delete, names, open, read, replace, rows, save, try_open};
 
 fn dir(fs: &MemoryFs) -> Arc<dyn Dir> {
     fs.open_dir(Path::new(PATH), false).unwrap()
@@ -242,4 +242,36 @@ fn full_survives_a_power_cut_as_it_is() {
     let image = fs.image();
     reboot(&image);
     assert_eq!(open(&image).info("a").unwrap().shape, [3, 2]);
+}
+
+/// A checkpoint that flushes nothing, and a power cut that leaves its metadata and takes the records: the
+/// numbers of what comes next are none of those that the metadata speaks of, by which versions are told
+/// apart.
+#[test]
+fn the_number_of_a_commit_never_comes_again() {
+    let fs = MemoryFs::default();
+    let options = Options::default().with_durability(Durability::None);
+    let store = try_open(&fs, &options).unwrap();
+    save(&store, "a", &[4, 2], &rows(4, 2, 1)).unwrap();
+    store.checkpoint().unwrap();
+    let old = contents(&*dir(&fs).open(".npk/journal", Open::Read).unwrap());
+    let mut last = 0;
+    for value in 0..8 {
+        last = replace(&store, "a", Selection::Row(0), &[2], &[value; 2]).unwrap();
+    }
+    let version = store.array("a").unwrap().version();
+    store.checkpoint().unwrap();
+
+    let left = fs.image();
+    let journal = dir(&left).open(".npk/journal", Open::Write).unwrap();
+    journal.set_len(0).unwrap();
+    write_all_at(&*journal, &old, 0).unwrap();
+    reboot(&left);
+    let store = try_open(&left, &options).unwrap();
+    assert_eq!(store.array("a").unwrap().version(), version);
+    for value in 10..20 {
+        let number = replace(&store, "a", Selection::Row(1), &[2], &[value; 2]).unwrap();
+        assert!(number > last, "{number} after {last}");
+        assert_ne!(store.array("a").unwrap().version(), version);
+    }
 }

@@ -1,11 +1,13 @@
 //! One writer at a time, conflicts, and threads.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use numpack_engine::fs::{Fs as _, Lock, MemoryFs, Open};
 use numpack_engine::{Error, Options, Snapshot, Store};
 
 use crate::kit::{PATH, append, bytes, open, read, rows, save, try_open};
+use crate::processes::open_elsewhere;
 
 #[test]
 fn a_held_lock_times_out_with_its_holder() {
@@ -124,4 +126,142 @@ fn threads_do_not_lose_or_mix() {
         read(&Store::open(&path, &Options::default()).unwrap(), "log"),
         log
     );
+}
+
+/// A lock that is held over several commits: this thread and its other handles go through, others wait
+/// with their commits and read all the same.
+#[test]
+fn a_kept_lock_is_for_its_thread_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.npk");
+    let short = Options::default().with_lock_timeout(Duration::from_millis(30));
+    let store = Store::open(&path, &short).unwrap();
+    let beside = Store::open(&path, &short).unwrap();
+    let elsewhere = open_elsewhere(&path, &short);
+    save(&store, "a", &[1], &[1]).unwrap();
+    let others_wait = |holder: &str| {
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                let error = save(&store, "b", &[1], &[1]).unwrap_err().to_string();
+                (error, read(&store, "a"))
+            });
+            let (error, seen) = waits.join().unwrap();
+            assert!(error.contains("another thread of this process"), "{error}");
+            assert_eq!(seen, read(&store, "a"));
+        });
+        let error = save(&elsewhere, "b", &[1], &[1]).unwrap_err().to_string();
+        assert!(error.contains(holder), "{error}");
+        assert_eq!(read(&elsewhere, "a"), read(&store, "a"));
+    };
+    let holder = format!("process {}", std::process::id());
+    let outer = store.locked().unwrap();
+    save(&store, "a", &[1], &[2]).unwrap();
+    others_wait(&holder);
+    let inner = beside.locked().unwrap();
+    save(&beside, "a", &[1], &[3]).unwrap();
+    drop(outer);
+    others_wait(&holder);
+    store.checkpoint().unwrap();
+    append(&store, "a", &[1], &[4]).unwrap();
+    others_wait(&holder);
+    drop(inner);
+    save(&elsewhere, "b", &[1], &[5]).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| save(&store, "b", &[1], &[6]).unwrap());
+    });
+    assert_eq!(
+        (read(&store, "a"), read(&store, "b")),
+        (vec![3, 4], vec![6])
+    );
+}
+
+/// Threads that read, add one and write: with the lock nothing is lost.
+#[test]
+fn a_kept_lock_makes_reading_and_writing_one() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "a", &[1], &[0]).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let store = open(&fs);
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    let lock = store.locked().unwrap();
+                    let next = read(&store, "a")[0] + 1;
+                    save(&store, "a", &[1], &[next]).unwrap();
+                    drop(lock);
+                }
+            });
+        }
+    });
+    assert_eq!(read(&store, "a"), [200]);
+}
+
+/// Another thread may drop the guard; a closed handle keeps its lock.
+#[test]
+fn a_kept_lock_goes_with_its_guard() {
+    let fs = MemoryFs::default();
+    let short = Options::default().with_lock_timeout(Duration::from_millis(20));
+    let (store, other) = (
+        try_open(&fs, &short).unwrap(),
+        try_open(&fs, &short).unwrap(),
+    );
+    let lock = store.locked().unwrap();
+    store.close().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(matches!(other.locked(), Err(Error::Busy { .. }))));
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(move || drop(lock));
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| drop(other.locked().unwrap()));
+    });
+    let reader = try_open(&fs, &crate::kit::mode(numpack_engine::Mode::Read)).unwrap();
+    assert!(matches!(reader.locked(), Err(Error::ReadOnly { .. })));
+    assert!(matches!(store.locked(), Err(Error::Closed { .. })));
+}
+
+struct Ended<'a>(&'a AtomicUsize);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A reader that is overtaken all the time does not wait for a lock that is kept.
+#[test]
+fn reading_does_not_wait_for_a_kept_lock() {
+    const ARRAYS: usize = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.npk");
+    let writer = Store::open(&path, &Options::default()).unwrap();
+    for i in 0..ARRAYS {
+        save(&writer, &format!("a{i}"), &[9], &[0; 9]).unwrap();
+    }
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let lock = writer.locked().unwrap();
+        let impatient = Options::default().with_lock_timeout(Duration::from_millis(1));
+        for _ in 0..2 {
+            let store = open_elsewhere(&path, &impatient);
+            let done = &done;
+            scope.spawn(move || {
+                // Also when it panics, lest the writer go on for ever.
+                let _at_the_end = Ended(done);
+                for _ in 0..50 {
+                    let all = store.snapshot_all().unwrap();
+                    assert_eq!(all.arrays().len(), ARRAYS);
+                }
+            });
+        }
+        for value in (0..=255).cycle() {
+            if done.load(Ordering::SeqCst) == 2 {
+                break;
+            }
+            save(&writer, "a0", &[9], &[value; 9]).unwrap();
+        }
+        drop(lock);
+    });
 }

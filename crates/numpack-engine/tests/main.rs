@@ -11,7 +11,10 @@
     reason = "tests fail by panicking, and nothing outside of them reads their items"
 )]
 
+mod attrs;
+mod copies;
 mod corruption;
+mod counts;
 mod crash;
 mod disk;
 mod faults;
@@ -23,6 +26,7 @@ mod model;
 mod modes;
 mod processes;
 mod replacing;
+mod stats;
 mod verifying;
 mod views;
 mod workload;

@@ -46,6 +46,9 @@ impl Dir for ProcessDir {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.1.rename(from, to)
     }
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        self.1.rename_new(from, to)
+    }
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
         self.1.link(from, to)
     }

@@ -367,6 +367,29 @@ fn replaced_rows_go_along_with_everything_else() {
     }
 }
 
+/// A map with rows in their places rests while nobody looks. What is replaced and folded meanwhile is in
+/// no record any more, and not in the pages that the map has of its own.
+#[test]
+fn a_resting_map_does_not_miss_what_was_folded_meanwhile() {
+    let mut kept = kept();
+    let (here, there) = (kept.open(), open_elsewhere(&kept.path, &Options::default()));
+    kept.set(&here, &[0], 1);
+    for store in [&here, &there] {
+        let view = store.array("a").unwrap().contiguous().unwrap();
+        assert!(*view == kept.model);
+    }
+    // In the same page, and nobody looks before it is folded.
+    kept.set(&here, &[1], 2);
+    let inode = kept.inode();
+    here.checkpoint().unwrap();
+    assert_eq!(kept.inode(), inode);
+    kept.set(&here, &[500], 3);
+    for store in [&here, &there] {
+        let view = store.array("a").unwrap().contiguous().unwrap();
+        assert!(*view == kept.model);
+    }
+}
+
 /// A transaction that fails has changed nothing, not even what later ones find in memory under the numbers
 /// that it would have had.
 #[test]

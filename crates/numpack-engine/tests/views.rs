@@ -176,3 +176,55 @@ fn empty_arrays_have_empty_views() {
     t.commit().unwrap();
     assert_eq!(&*store.array("copy").unwrap().contiguous().unwrap(), [7]);
 }
+
+/// What was changed in a private map is found and committed, wherever it is in the array and whatever waited in
+/// the journal before.
+#[test]
+fn changes_of_a_private_map_are_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.npk");
+    let store = Store::open(&path, &Options::default()).unwrap();
+    for width in [3_u64, 4096, 10_000] {
+        let mut model = rows(2000, width, 1);
+        save(&store, "a", &[2000, width], &model).unwrap();
+        let width = usize::try_from(width).unwrap();
+        for round in 0..4_usize {
+            let base = store.snapshot(&["a"]).unwrap();
+            let array = base.get("a").unwrap();
+            let mut map = array.private().unwrap();
+            let len = model.len();
+            assert!(map.as_ref() == model);
+            for at in [
+                round,
+                width * 7 + 1,
+                5 * 4096 - 1,
+                5 * 4096,
+                len / 2,
+                len - 1 - round,
+            ] {
+                let at = at.min(len - 1);
+                map.as_mut()[at] ^= 0x55;
+                model[at] ^= 0x55;
+            }
+            let mut change = store.begin_at(&base).unwrap();
+            change.update(array, map.as_ref()).unwrap();
+            change.commit().unwrap();
+            let now = store.array("a").unwrap();
+            assert!(
+                *now.contiguous().unwrap() == model,
+                "round {round} of rows of {width}"
+            );
+            if round == 1 {
+                store.checkpoint().unwrap();
+            }
+        }
+        // Another array's bytes, and memory that is no map at all.
+        let base = store.snapshot(&["a"]).unwrap();
+        let array = base.get("a").unwrap();
+        let mut change = store.begin_at(&base).unwrap();
+        model.fill(9);
+        change.update(array, &model).unwrap();
+        change.commit().unwrap();
+        assert!(*store.array("a").unwrap().contiguous().unwrap() == model);
+    }
+}

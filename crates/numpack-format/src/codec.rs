@@ -245,6 +245,5 @@ mod tests {
                 .str_u16("a name")
                 .is_err()
         );
-        assert!(Reader::new(&[2], "a file").bool("a flag").is_err());
     }
 }

@@ -47,6 +47,12 @@ pub enum FormatError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A text cannot be the attributes of a store or an array.
+    #[error("invalid attributes: {reason}")]
+    InvalidAttrs {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A dtype code or name outside the fourteen that are stored.
     #[error(
         "unknown dtype {given}, expected one of bool, uint8 to uint64, int8 to int64, float16 to float64, complex64, complex128"

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use crate::journal::{
-    Content, Decoded, EndReason, Frame, HEADER_LEN, HINT_OFFSETS, Header, Hint, PROBE_LEN, Put,
-    Record, SLOT_OFFSETS,
+    Content, Decoded, EndReason, Frame, HEADER_LEN, HINT_OFFSETS, Header, Hint, Kept, PROBE_LEN,
+    Put, Record, SLOT_OFFSETS,
 };
 use crate::{
-    ArrayMeta, ArrayName, BLOCK_LEN, BitmapFile, DType, Metadata, MetadataEntry, Storage, SumsFile,
-    Trailer, TrailerEntry, block_sum, content_hash,
+    ArrayMeta, ArrayName, Attrs, BLOCK_LEN, BitmapFile, DType, Metadata, MetadataEntry, Storage,
+    SumsFile, Trailer, TrailerEntry, block_sum, content_hash,
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/format.md");
@@ -125,11 +125,13 @@ fn metadata() -> Metadata {
         saved_as: 1,
         replaced_lsn: 0,
         sums_hash: block_sum(&data()),
+        attrs: Attrs::default(),
     };
     let trailer = Trailer {
         store_id: STORE_ID,
         checkpoint_lsn: 1,
         epoch: 1,
+        attrs: Attrs::default(),
         entries: vec![of_array],
     };
     Metadata {
@@ -172,7 +174,7 @@ fn frame() -> Frame {
         generation: 1,
         modified_us: SAVED_US,
         content: Content::Hashed(content_hash(&data())),
-        keep_deletions: false,
+        kept: Kept::Nothing,
     };
     Frame {
         lsn: 1,

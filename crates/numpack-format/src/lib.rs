@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod array_meta;
+mod attrs;
 mod bitmap;
 mod checksum;
 mod codec;
@@ -23,6 +24,7 @@ mod sums;
 mod trailer;
 
 pub use array_meta::ArrayMeta;
+pub use attrs::Attrs;
 pub use bitmap::BitmapFile;
 pub use checksum::{BLOCK_LEN, BlockHasher, PartialBlock, block_sum, content_hash};
 pub use dtype::DType;

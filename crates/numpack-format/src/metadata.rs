@@ -233,6 +233,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::attrs::Attrs;
     use crate::trailer::TrailerEntry;
 
     fn entry(name: &str, dtype: DType, dims: &[u64]) -> MetadataEntry {
@@ -257,11 +258,13 @@ pub(crate) mod tests {
             saved_as: 50 + i,
             replaced_lsn: 55 + i,
             sums_hash: 60 + i,
+            attrs: Attrs::new(&format!("{{\"i\":{i}}}")).unwrap(),
         };
         let trailer = Trailer {
             store_id: *b"0123456789abcdef",
             checkpoint_lsn: 7,
             epoch: 8,
+            attrs: Attrs::new(r#"{"of":"all"}"#).unwrap(),
             entries: (0..).zip(&arrays).map(entry).collect(),
         };
         Metadata {
@@ -325,7 +328,10 @@ pub(crate) mod tests {
         };
         let (with_bytes, bytes) = (with.encode(), without.encode());
         assert_eq!(with_bytes[..bytes.len()], bytes);
-        assert_eq!(with_bytes.len(), bytes.len() + 56 + 4 * 80 + 24);
+        assert_eq!(
+            with_bytes.len(),
+            bytes.len() + 56 + 4 * 80 + 5 * 4 + 12 + 4 * 7 + 24
+        );
         assert_eq!(Metadata::decode(&with_bytes), Ok(with));
         assert_eq!(Metadata::decode(&bytes), Ok(without));
     }

@@ -3,6 +3,7 @@
 //! NumPack 0.4 stops reading after the last array and never sees it; when it rewrites the file the
 //! trailer is gone, which tells us that another program has been at work.
 
+use crate::attrs::Attrs;
 use crate::checksum::xxh3_128;
 use crate::codec::{Reader, Write};
 use crate::error::{FormatError, Result};
@@ -32,12 +33,14 @@ pub struct Trailer {
     pub checkpoint_lsn: u64,
     /// The epoch of the journal at that time.
     pub epoch: u64,
+    /// The attributes of the store.
+    pub attrs: Attrs,
     /// One entry an array, in the order of the arrays.
     pub entries: Vec<TrailerEntry>,
 }
 
 /// What the trailer says of one array, as of the checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrailerEntry {
     /// XXH3-64 of the name; a different name at this place makes the file corrupt.
     pub name_hash: u64,
@@ -62,6 +65,8 @@ pub struct TrailerEntry {
     /// What the data file hashed to: its block sum if it is of one block, else the hash of the file of its
     /// block sums; 0 where there are none.
     pub sums_hash: u64,
+    /// The attributes of the array.
+    pub attrs: Attrs,
 }
 
 /// Whether the file ends in a trailer, once its checksum has been found right.
@@ -135,6 +140,10 @@ impl Trailer {
             }
             entries.push(entry);
         }
+        let attrs = Attrs::decode(reader)?;
+        for entry in &mut entries {
+            entry.attrs = Attrs::decode(reader)?;
+        }
         let _checked_hash = reader.u128()?;
         let foot_len = reader.u32()?;
         let _checked_magic = reader.array::<{ END_MAGIC.len() }>()?;
@@ -152,13 +161,21 @@ impl Trailer {
             store_id,
             checkpoint_lsn,
             epoch,
+            attrs,
             entries,
         })
     }
 
     /// Appends the trailer to the bytes of the arrays, over which its checksum goes.
     pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
-        let trailer_len = HEAD_LEN + self.entries.len() * ENTRY_LEN + FOOT_LEN;
+        let all = || {
+            self.entries
+                .iter()
+                .map(|entry| &entry.attrs)
+                .chain([&self.attrs])
+        };
+        let attrs_len: usize = all().map(|attrs| U32 + attrs.byte_len()).sum();
+        let trailer_len = HEAD_LEN + self.entries.len() * ENTRY_LEN + attrs_len + FOOT_LEN;
         out.put(&MAGIC);
         out.put_len_u32(trailer_len);
         out.put_u32(VERSION);
@@ -169,6 +186,10 @@ impl Trailer {
         out.put_u32(0);
         for entry in &self.entries {
             entry.encode_into(out);
+        }
+        self.attrs.encode_into(out);
+        for entry in &self.entries {
+            entry.attrs.encode_into(out);
         }
         out.put_u128(xxh3_128(out));
         out.put_len_u32(trailer_len);
@@ -189,6 +210,7 @@ impl TrailerEntry {
             saved_as: reader.u64()?,
             replaced_lsn: reader.u64()?,
             sums_hash: reader.u64()?,
+            attrs: Attrs::default(),
         })
     }
 

@@ -16,6 +16,7 @@ enum Work<'a> {
     Rename(String, String),
     Put(String, Input<'a>),
     Update(PyRef<'a, ArrayView>, Input<'a>),
+    Attrs(Option<String>, String),
 }
 
 enum Ready<'a> {
@@ -23,6 +24,7 @@ enum Ready<'a> {
     Rename(&'a str, &'a str),
     Put(&'a str, &'a numpack::ArrayMeta, &'a [u8]),
     Update(&'a ArraySnapshot, &'a [u8]),
+    Attrs(Option<&'a str>, &'a str),
 }
 
 pub(crate) fn batch(
@@ -56,6 +58,7 @@ pub(crate) fn batch(
                 Ready::Rename(from, to) => change.rename(from, to)?,
                 Ready::Put(name, meta, mut bytes) => change.put(name, meta, &mut bytes)?,
                 Ready::Update(base, bytes) => change.update(base, bytes)?,
+                Ready::Attrs(name, json) => change.set_attrs(name, json)?,
             }
         }
         change.commit().map(drop)
@@ -67,6 +70,7 @@ fn work<'a>(step: &'a Step<'_>) -> PyResult<Work<'a>> {
     match kind.as_str() {
         "drop" => Ok(Work::Drop(subject.extract()?)),
         "rename" => Ok(Work::Rename(subject.extract()?, values.extract()?)),
+        "attrs" => Ok(Work::Attrs(subject.extract()?, values.extract()?)),
         "put" => {
             let name: String = subject.extract()?;
             let input = Input::any(&name, values)?;
@@ -90,6 +94,7 @@ fn ready<'a>(work: &'a Work<'_>) -> PyResult<Ready<'a>> {
         Work::Drop(name) => Ready::Drop(name),
         Work::Rename(from, to) => Ready::Rename(from, to),
         Work::Put(name, input) => Ready::Put(name, &input.meta, input.bytes()?),
+        Work::Attrs(name, json) => Ready::Attrs(name.as_deref(), json),
         Work::Update(view, input) => Ready::Update(&view.snapshot, input.bytes()?),
     })
 }

@@ -43,14 +43,16 @@ pub(crate) fn engine(py: Python<'_>, error: Error) -> PyErr {
         Error::Closed { .. } => "ClosedError",
         Error::ReadOnly { .. } => "ReadOnlyError",
         Error::NoStore { .. } => "StoreNotFoundError",
-        Error::StoreExists { .. } => "StoreExistsError",
+        Error::StoreExists { .. } | Error::PathExists { .. } => "StoreExistsError",
         Error::NotAStore { .. } => "NotAStoreError",
         Error::Busy { .. } => "BusyError",
         Error::Conflict { .. } => "ConflictError",
         Error::InvalidArgument(_)
-        | Error::Format(FormatError::InvalidName { .. } | FormatError::InvalidShape { .. }) => {
-            "ArgumentError"
-        }
+        | Error::Format(
+            FormatError::InvalidName { .. }
+            | FormatError::InvalidShape { .. }
+            | FormatError::InvalidAttrs { .. },
+        ) => "ArgumentError",
         Error::Corrupt { .. }
         | Error::DataFileTooShort { .. }
         | Error::Foreign { .. }

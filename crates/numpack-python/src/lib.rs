@@ -19,6 +19,7 @@ mod errors;
 mod fill;
 mod incoming;
 mod info;
+mod locked;
 mod ndarray;
 mod query;
 mod relation;
@@ -26,6 +27,7 @@ mod report;
 mod requested;
 mod selection;
 mod signals;
+mod stats;
 mod store;
 mod values;
 
@@ -49,6 +51,8 @@ mod _internal {
     use super::incoming::{arrow_columns, arrow_values};
     #[pymodule_export]
     use super::info::{ArrayInfo, data_file};
+    #[pymodule_export]
+    use super::locked::Locked;
     #[pymodule_export]
     use super::query::QueryResult;
     #[pymodule_export]

@@ -3,21 +3,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use numpack::{ArrayMeta, Options, RowSource, Selection, Shape};
+use numpack::{ArrayMeta, Options, RowSource, Selection, Shape, Snapshot};
 use numpy::PyArrayDescr;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyModule};
 
 use crate::array_view::{self, ArrayView};
 use crate::commit::{self, Step};
 use crate::errors::{self, detached};
 use crate::fill::Repeated;
 use crate::info::ArrayInfo;
+use crate::locked::Locked;
 use crate::query::QueryResult;
 use crate::report::Report;
 use crate::selection::selection;
 use crate::values::{self, Input};
-use crate::{arrow, dtypes, query, signals};
+use crate::{arrow, dtypes, query, signals, stats};
 
 /// An open store.
 #[pyclass(frozen, module = "numpack._internal")]
@@ -93,6 +94,68 @@ impl Store {
 
     fn verify(&self, py: Python<'_>, deep: bool) -> PyResult<Report> {
         detached(py, || self.engine.verify(deep)).map(Report)
+    }
+
+    fn checkpoint(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || self.engine.checkpoint())
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        stats::dict(py, &detached(py, || self.engine.stats())?)
+    }
+
+    fn lock(&self, py: Python<'_>) -> PyResult<Locked> {
+        detached(py, || self.engine.locked()).map(Locked::new)
+    }
+
+    fn backup(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        detached(py, || self.engine.backup(&path))
+    }
+
+    /// Saves arrays of another store as one commit.
+    fn save_snapshot(
+        &self,
+        py: Python<'_>,
+        views: Vec<PyRef<'_, ArrayView>>,
+        overwrite: bool,
+    ) -> PyResult<()> {
+        let snapshot: Snapshot = views.iter().map(|view| view.snapshot.clone()).collect();
+        detached(py, || {
+            self.engine.save_snapshot(&snapshot, overwrite).map(drop)
+        })
+    }
+
+    /// The attributes of an array, or of the store, as JSON.
+    fn attrs(&self, py: Python<'_>, name: Option<&str>) -> PyResult<String> {
+        let attrs = detached(py, || match name {
+            Some(name) => self.engine.array_attrs(name),
+            None => self.engine.attrs(),
+        })?;
+        Ok(attrs.as_str().to_owned())
+    }
+
+    /// Hands the attributes as a dict to `change`, and stores what it has become, with nobody writing
+    /// in between; gives what `change` gave.
+    fn edit_attrs<'py>(
+        &self,
+        py: Python<'py>,
+        name: Option<&str>,
+        change: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let lock = self.lock(py)?;
+        let json = PyModule::import(py, "json")?;
+        let attrs = json.call_method1("loads", (self.attrs(py, name)?,))?;
+        let given = change.call1((&attrs,))?;
+        let text: String = PyModule::import(py, "numpack.attr_values")?
+            .call_method1("dumps", (attrs,))?
+            .extract()?;
+        detached(py, || {
+            let mut change = self.engine.begin()?;
+            change.set_attrs(name, &text)?;
+            change.commit().map(drop)
+        })?;
+        drop(lock);
+        Ok(given)
     }
 
     fn names(&self, py: Python<'_>) -> PyResult<Vec<String>> {

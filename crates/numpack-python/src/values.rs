@@ -6,6 +6,7 @@
 
 use numpack::{ArrayMeta, DType, Error, Shape};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyList, PyRange, PyString, PyTuple};
@@ -169,13 +170,10 @@ fn plain<'py>(
     array: &Bound<'py, PyUntypedArray>,
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = array.py();
-    let numpy = py.import("numpy")?;
-    if array
-        .get_type()
-        .is(numpy.getattr(pyo3::intern!(py, "ndarray"))?)
-    {
+    if array.get_type().is(PyUntypedArray::type_object(py)) {
         return Ok(array.clone());
     }
+    let numpy = py.import("numpy")?;
     if array.hasattr("mask")?
         && numpy
             .getattr("ma")?

@@ -1,16 +1,16 @@
 #![doc = include_str!("../../../README.md")]
 
 pub use numpack_engine::{
-    ArrayInfo, ArraySnapshot, Damage, Durability, Error, Interrupt, JournalDump, Mode, Options,
-    OwnedBuffer, PrivateMap, Problem, Report, Result, RowSet, RowSource, Run, Selection, Snapshot,
-    Store, Transaction, Unchecked, View, dump_journal, repair,
+    ArrayInfo, ArraySnapshot, Damage, Durability, Error, Interrupt, JournalDump, Locked, Mode,
+    Options, OwnedBuffer, Pending, PrivateMap, Problem, Report, Result, RowSet, RowSource, Run,
+    Selection, Snapshot, Stats, Store, Transaction, Unchecked, View, dump_journal, repair,
 };
-pub use numpack_format::{ArrayMeta, ArrayName, DType, FormatError, Shape};
+pub use numpack_format::{ArrayMeta, ArrayName, Attrs, DType, FormatError, Shape};
 
 /// The journal's records, for programs that look into one.
 pub mod journal {
     pub use numpack_format::journal::{
-        Append, Content, DeleteRows, Frame, Header, Hint, Put, Record,
+        Append, Content, DeleteRows, Frame, Header, Hint, Kept, Put, Record, Replace,
     };
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use numpack::JournalDump;
-use numpack::journal::{Content, Frame, Header, Hint, Record};
+use numpack::journal::{Content, Frame, Header, Hint, Kept, Record};
 use serde::Serialize;
 
 use super::ls::shape;
@@ -169,11 +169,11 @@ fn describe(record: &Record) -> (&'static str, Option<String>, String) {
                 put.meta.dtype.name(),
                 shape(put.meta.shape.dims()),
                 put.generation,
-                if put.keep_deletions {
-                    " keeping deletions"
-                } else {
-                    ""
-                },
+                match put.kept {
+                    Kept::Nothing => "",
+                    Kept::Deletions => " keeping deletions",
+                    Kept::All => " moved",
+                }
             );
             ("put", Some(put.name.to_string()), detail)
         }
@@ -223,6 +223,10 @@ fn describe(record: &Record) -> (&'static str, Option<String>, String) {
         } => {
             let detail = format!("to {to} generation {generation:016x}");
             ("rename", Some(from.to_string()), detail)
+        }
+        Record::Attrs { name, attrs } => {
+            let detail = format!("{} bytes of JSON", attrs.as_str().len());
+            ("attributes", name.as_ref().map(ToString::to_string), detail)
         }
         Record::Synced { upto } => ("synced", None, format!("up to lsn {upto}")),
         _ => ("unknown", None, String::new()),

@@ -72,6 +72,13 @@ fn names(fs: &dyn Fs, path: &Path) -> io::Result<()> {
     rule(listed == ["a", "sub"], "list names files and directories")?;
     rule(dir.list("sub")? == ["b"], "list of a directory below")?;
     rule(dir.unlink("sub").is_err(), "a directory with files stays")?;
+    fails(
+        dir.rename_new("a", "sub"),
+        io::ErrorKind::AlreadyExists,
+        "rename_new never replaces",
+    )?;
+    dir.rename_new("a", "sub/e")?;
+    dir.rename_new("sub/e", "a")?;
     dir.link("a", "sub/c")?;
     rule(a.stat()?.links == 2, "a link is a second name")?;
     fails(

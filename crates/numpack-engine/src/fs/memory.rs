@@ -197,6 +197,13 @@ impl Dir for MemoryDir {
         Ok(())
     }
 
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        if self.names.lock().contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.rename(from, to)
+    }
+
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
         let mut names = self.names.lock();
         if names.contains_key(to) {

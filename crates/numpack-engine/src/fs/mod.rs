@@ -88,6 +88,11 @@ pub trait Dir: Debug + Send + Sync {
     /// # Errors
     /// What the operating system says.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Renames a file or a directory where nothing has the new name.
+    ///
+    /// # Errors
+    /// What the operating system says; an existing `to` is `AlreadyExists`.
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()>;
     /// Gives the inode of `from` a second name.
     ///
     /// # Errors

@@ -111,6 +111,16 @@ impl Dir for RealDir {
         Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?)
     }
 
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&self.fd, from, &self.fd, to, flags) {
+            // File systems that cannot: what comes into being in between is replaced only if it is empty.
+            Err(Errno::INVAL | Errno::NOSYS) if self.stat(to).is_err() => self.rename(from, to),
+            Err(Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
+            result => Ok(result?),
+        }
+    }
+
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(rustix::fs::linkat(
             &self.fd,

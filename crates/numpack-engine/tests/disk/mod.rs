@@ -239,6 +239,13 @@ impl Dir for Disk {
         }
     }
 
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        if self.shared.names.lock().contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.rename(from, to)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut names = self.shared.names.lock();
         let Some(Entry::File(inode)) = names.get(from).cloned() else {

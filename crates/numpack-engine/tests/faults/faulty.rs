@@ -181,6 +181,11 @@ impl Dir for FaultyDir {
         self.inner.rename(from, to)
     }
 
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        self.pass(Call::Names)?;
+        self.inner.rename_new(from, to)
+    }
+
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
         self.pass(Call::Names)?;
         self.inner.link(from, to)

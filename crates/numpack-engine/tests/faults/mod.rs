@@ -11,7 +11,7 @@ use numpack_engine::{Durability, Error, Mode, Options, Result, Store};
 use crate::disk::{Disk, Image, Replay};
 use crate::images::reboot;
 use crate::kit::{OnPanic, PATH};
-use crate::workload::{Op, Session, State, open, perform, plan};
+use crate::workload::{Op, Session, State, open, open_within, perform, plan, tight};
 use faulty::{Call, Fault, FaultyFs, Plan};
 
 const SEED: u64 = 4242;
@@ -40,23 +40,23 @@ fn operations() -> Vec<Op> {
 /// How the store lies before the operation: at rest, in new generations beside files at rest, with
 /// records in the journal, and with synced ones.
 fn beginnings() -> Vec<(Image, State)> {
-    let saved = [Op::Save(0, 3), Op::Save(1, 4), Op::Delete(1, vec![2])];
     let more: [&[Op]; 4] = [
         &[Op::Checkpoint],
         &[Op::Checkpoint, Op::Over(0, 3), Op::Replace(1, vec![0])],
         &[Op::Append(0, 1)],
         &[Op::Sync, Op::Over(0, 3), Op::Sync],
     ];
-    more.iter()
-        .map(|more| {
-            let first = vec![State::default()];
-            let mut session = Session::new(&Image::default(), first, Durability::Commit, 1);
-            saved.iter().chain(*more).for_each(|op| session.run(op, 0));
-            let image = session.disk.image();
-            let recorded = session.finish();
-            (image, recorded.history[recorded.history.len() - 1].clone())
-        })
-        .collect()
+    more.iter().map(|more| store_after(more)).collect()
+}
+
+fn store_after(more: &[Op]) -> (Image, State) {
+    let saved = [Op::Save(0, 3), Op::Save(1, 4), Op::Delete(1, vec![2])];
+    let first = vec![State::default()];
+    let mut session = Session::new(&Image::default(), first, Durability::Commit, 1);
+    saved.iter().chain(more).for_each(|op| session.run(op, 0));
+    let image = session.disk.image();
+    let recorded = session.finish();
+    (image, recorded.history[recorded.history.len() - 1].clone())
 }
 
 fn attempt(op: &Op, store: &Store, before: &State) -> Result<()> {
@@ -76,10 +76,10 @@ struct Count {
     poisoned: usize,
 }
 
-/// One fault in one operation. Gives `false` when the operation is over before the fault comes.
+/// One fault in one operation, with a view of the first array if asked for. Gives `false` when the
+/// operation is over before the fault comes.
 fn one(
-    image: &Image,
-    before: &State,
+    (image, before, viewed): &(Image, State, bool),
     op: &Op,
     level: Durability,
     fault: Plan,
@@ -91,6 +91,8 @@ fn one(
     let fs = FaultyFs::new(Arc::new(disk.process()));
     let options = Options::default().with_durability(level);
     let store = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options).unwrap();
+    let first = before.at(0).filter(|_| *viewed);
+    let view = first.map(|first| (store.array(&first.name).unwrap(), &first.rows));
     fs.arm(fault);
     let result = attempt(op, &store, before);
     let hit = fs.disarm();
@@ -134,8 +136,14 @@ fn one(
     }
     let expected = State::of(&open(&disk.process(), Mode::Read, level).unwrap()).unwrap();
     // The handle gives up or goes through with it; the next process has the same store either way.
+    let _synced = store.sync();
     let _closed = store.close();
     drop(store);
+    if let Some((view, rows)) = view {
+        let mut shown = vec![0; view.byte_len()];
+        view.read_all(&mut shown).unwrap();
+        assert!(shown == *rows, "the view changed");
+    }
     let store = open(&disk.process(), Mode::Append, level).unwrap();
     assert_eq!(
         State::of(&store).unwrap(),
@@ -167,12 +175,15 @@ fn after_a_power_cut(image: &Image, disk: &Disk) -> State {
     State::of(&open(&Disk::new(&left), Mode::Read, Durability::Commit).unwrap()).unwrap()
 }
 
-/// A process dies at one call, while another has the store open and a view of it. Gives `false` when the
-/// operation is over before.
+/// A process dies at one call, while another has the store open, a file for writing, and a view of it; this
+/// one goes on and folds what both have replaced. Gives `false` when the operation is over before.
 fn dying(image: &Image, before: &State, op: &Op, level: Durability, after: usize) -> bool {
-    let then = plan(op, before, SEED).unwrap_or_else(|| before.clone());
     let disk = Disk::new(image);
-    let other = open(&disk.process(), Mode::Append, level).unwrap();
+    let other = open_within(&disk.process(), Mode::Append, level, tight()).unwrap();
+    let earlier = Op::Append(0, 1);
+    perform(&earlier, &other, before, SEED + 1).unwrap();
+    let before = &plan(&earlier, before, SEED + 1).unwrap();
+    let then = plan(op, before, SEED).unwrap_or_else(|| before.clone());
     let first = before.at(0).unwrap();
     let view = other.array(&first.name).unwrap();
     let fs = FaultyFs::new(Arc::new(disk.process()));
@@ -199,8 +210,18 @@ fn dying(image: &Image, before: &State, op: &Op, level: Durability, after: usize
     assert!(seen == now || seen == *before, "{seen:?} is gone");
     let next = Op::Append(0, 1);
     perform(&next, &other, &now, SEED).unwrap();
-    let last = plan(&next, &now, SEED).unwrap();
+    let mut last = plan(&next, &now, SEED).unwrap();
     assert_eq!(State::of(&other).unwrap(), last);
+    for (at, row) in [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2)] {
+        let next = Op::Replace(at, vec![row]);
+        if let Some(after) = plan(&next, &last, SEED + row as u64) {
+            perform(&next, &other, &last, SEED + row as u64).unwrap();
+            last = after;
+            assert_eq!(State::of(&other).unwrap(), last);
+        }
+    }
+    let third = open(&disk.process(), Mode::Read, level).unwrap();
+    assert_eq!(State::of(&third).unwrap(), last);
     other.close().unwrap();
     let mut shown = vec![0; view.byte_len()];
     view.read_all(&mut shown).unwrap();
@@ -218,7 +239,10 @@ fn dying(image: &Image, before: &State, op: &Op, level: Durability, after: usize
 #[test]
 fn a_process_dies_at_every_call_and_another_goes_on() {
     let mut deaths = 0;
-    for (beginning, (image, before)) in beginnings().iter().enumerate() {
+    let mut stores = beginnings();
+    // Rows wait for a file that is mapped: a checkpoint copies it.
+    stores.push(store_after(&[Op::Checkpoint, Op::Replace(0, vec![0])]));
+    for (beginning, (image, before)) in stores.iter().enumerate() {
         for op in operations() {
             for level in [Durability::Commit, Durability::Full] {
                 for after in 0.. {
@@ -315,6 +339,21 @@ fn opening_fails_at_every_call_and_leaves_the_store_as_it_was() {
 #[test]
 fn every_call_fails_once_and_nothing_is_between() {
     let mut count = Count::default();
+    let waiting: [&[Op]; 2] = [
+        &[Op::Checkpoint, Op::Replace(0, vec![0])],
+        &[
+            Op::Checkpoint,
+            Op::Over(0, 3),
+            Op::Sync,
+            Op::Replace(0, vec![0]),
+        ],
+    ];
+    let stores = beginnings().into_iter().map(|store| (store, false));
+    let waiting = waiting.map(|more| (store_after(more), true));
+    let stores: Vec<_> = stores
+        .chain(waiting)
+        .map(|((image, state), viewed)| (image, state, viewed))
+        .collect();
     for (fault, lasting) in [
         (Fault::Eio, false),
         (Fault::Eio, true),
@@ -326,8 +365,14 @@ fn every_call_fails_once_and_nothing_is_between() {
         (Fault::Short, false),
         (Fault::Short, true),
     ] {
-        for (beginning, (image, before)) in beginnings().iter().enumerate() {
-            for op in operations() {
+        for (beginning, store) in stores.iter().enumerate() {
+            // With a view, a checkpoint copies its array.
+            let all = if store.2 {
+                vec![Op::Checkpoint, Op::Reopen]
+            } else {
+                operations()
+            };
+            for op in all {
                 for level in [Durability::Commit, Durability::Full] {
                     for after in 0.. {
                         let plan = Plan {
@@ -337,7 +382,7 @@ fn every_call_fails_once_and_nothing_is_between() {
                         };
                         let _story =
                             OnPanic(|| format!("{op:?} at {level} on store {beginning}: {plan:?}"));
-                        if !one(image, before, &op, level, plan, &mut count) {
+                        if !one(store, &op, level, plan, &mut count) {
                             break;
                         }
                     }

@@ -29,6 +29,11 @@ fn operations() -> Vec<Vec<Op>> {
         vec![Op::Delete(0, vec![1]), Op::Compact(0)],
         one(Op::Update(0)),
         one(Op::Together(0)),
+        one(Op::Describe(0)),
+        one(Op::DescribeAll),
+        vec![Op::Describe(0), Op::Rename(0), Op::Checkpoint],
+        vec![Op::Describe(1), Op::DescribeAll, Op::Over(1, 2), Op::Reopen],
+        vec![Op::Describe(0), Op::Drop(0), Op::Save(0, 1), Op::Sync],
         one(Op::Sync),
         one(Op::Checkpoint),
         one(Op::Reopen),
@@ -102,7 +107,11 @@ pub fn run(wanted: usize) -> Count {
         }
         let session = session.finish();
         drop(story);
-        let mut depth = Depth { ways, second: 60 };
+        let mut depth = Depth {
+            ways,
+            second: 60,
+            then: &[],
+        };
         if from_the_start {
             from = 0;
             depth.ways = ways.max(32);

@@ -12,12 +12,14 @@ use crate::workload::{Op, Recorded, Session, State, open, perform, plan};
 
 /// How thoroughly to look.
 #[derive(Clone, Copy, Debug)]
-pub struct Depth {
+pub struct Depth<'a> {
     /// Ways in which the changes of one moment arrive.
     pub ways: usize,
     /// One in so many images is worked on in a second session, whose crashes are looked at as well;
     /// 0 is none.
     pub second: usize,
+    /// What the second session does; some operations or other if this is empty.
+    pub then: &'a [Op],
 }
 
 /// Counts images, and names the one at hand if something goes wrong.
@@ -66,7 +68,7 @@ impl Explorer {
         mut replay: Replay,
         session: &Recorded,
         from: usize,
-        depth: Depth,
+        depth: Depth<'_>,
         rng: &mut Rng,
     ) {
         for (step, event) in session.log.iter().enumerate() {
@@ -159,14 +161,17 @@ impl Explorer {
         replay: Replay,
         image: &Image,
         first: &Recorded,
-        depth: Depth,
+        depth: Depth<'_>,
         rng: &mut Rng,
     ) {
         let history = first.history[..=replay.started].to_vec();
-        let ops: Vec<Op> = (0..=rng.below(3)).map(|_| later(rng)).collect();
+        let ops: Vec<Op> = match depth.then {
+            [] => (0..=rng.below(3)).map(|_| later(rng)).collect(),
+            then => then.to_vec(),
+        };
         let case = format!("{case}\n  then {ops:?}");
         let story = OnPanic(|| case.clone());
-        let mut session = Session::new(image, history, first.level, 1);
+        let mut session = Session::new(image, history, first.level, 1).within(first.limits);
         for op in &ops {
             session.run(op, 0);
         }
@@ -175,6 +180,7 @@ impl Explorer {
         let depth = Depth {
             ways: depth.ways.min(8),
             second: 0,
+            then: &[],
         };
         let before = self.count.images;
         self.explore(&case, replay, &session, 0, depth, rng);

@@ -5,6 +5,7 @@ mod directed;
 mod explore;
 mod random;
 mod sequences;
+mod stories;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -73,17 +74,19 @@ fn a_crash_leaves_a_state_that_was() {
     let start = Instant::now();
     let directed = directed::run(wanted);
     let sequences = sequences::run(wanted);
+    let stories = stories::run();
     let others = directed.images + sequences.images;
     let random = random::run((wanted.saturating_sub(others)).max(wanted / 4));
-    let total = others + random.images;
-    let second = directed.second + sequences.second + random.second;
+    let total = others + stories.images + random.images;
+    let second = directed.second + sequences.second + stories.second + random.second;
     let seconds = start.elapsed().as_secs().max(1) as usize;
     eprintln!(
-        "{total} crash images, {} a second: {} directed, {} of sequences, {} random; {second} of them \
-         of a second crash",
+        "{total} crash images, {} a second: {} directed, {} of sequences, {} of stories, {} random; \
+         {second} of them of a second crash",
         total / seconds,
         directed.images,
         sequences.images,
+        stories.images,
         random.images,
     );
     assert!(second > wanted / 20, "{second} second crashes");

@@ -13,7 +13,7 @@ use crate::workload::{KINDS, Op, Session, State, tight};
 fn operation(rng: &mut Rng) -> Op {
     let (at, rows) = (rng.below(3), 1 + rng.below(4));
     let some = (0..rows).map(|_| rng.below(8)).collect();
-    match rng.below(40) {
+    match rng.below(43) {
         0..5 => Op::Save(rng.below(KINDS.len()), rows),
         5..7 => Op::Over(at, rows),
         7 => Op::Create(rng.below(KINDS.len()), rows),
@@ -31,6 +31,8 @@ fn operation(rng: &mut Rng) -> Op {
         31..34 => Op::Sync,
         34..36 => Op::Checkpoint,
         36..38 => Op::Reopen,
+        38..40 => Op::Describe(at),
+        40 => Op::DescribeAll,
         _ => Op::View(at),
     }
 }
@@ -69,6 +71,7 @@ pub fn run(wanted: usize) -> Count {
         let depth = Depth {
             ways: 6,
             second: 80,
+            then: &[],
         };
         explorer.explore(&case, Replay::default(), &session, 0, depth, &mut rng);
         seen.fetch_add(explorer.count.images - before, Ordering::Relaxed);

@@ -67,7 +67,11 @@ pub fn run(wanted: usize) -> Count {
         }
         let session = session.finish();
         drop(story);
-        let depth = Depth { ways, second: 100 };
+        let depth = Depth {
+            ways,
+            second: 100,
+            then: &[],
+        };
         explorer.explore(
             &case,
             Replay::default(),

@@ -7,7 +7,7 @@ mod state;
 use numpack_engine::{Durability, Result, Selection, Store};
 
 use crate::kit::bytes;
-pub use session::{Recorded, Session, open, tight};
+pub use session::{Recorded, Session, open, open_within, tight};
 pub use state::{Array, State};
 
 /// Names and bytes of a row: rows that tear, rows that share a sector, and a name that is escaped.
@@ -45,11 +45,17 @@ pub enum Op {
     Update(usize),
     /// Several changes in one commit: a new array, rows appended to another, some deleted, one replaced.
     Together(usize),
+    /// Gives the array at a place other attributes.
+    Describe(usize),
+    /// Gives the store other attributes.
+    DescribeAll,
     Sync,
     Checkpoint,
     Reopen,
     /// Takes a view and keeps it.
     View(usize),
+    /// Lets go of all views.
+    LetGo,
 }
 
 impl Op {
@@ -71,6 +77,12 @@ fn fresh(rows: usize, width: usize, seed: u64) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Attributes that no other call with another seed gives, of a length that crosses sectors now and then.
+fn described(seed: u64) -> String {
+    let text = "x".repeat((seed as usize * 91) % 700);
+    format!("{{\"seed\":{seed},\"text\":\"{text}\"}}")
 }
 
 fn dims(bytes: &[u8], width: usize) -> [u64; 2] {
@@ -138,6 +150,7 @@ pub fn plan(op: &Op, state: &State, seed: u64) -> Option<State> {
             let free = after.free()?;
             let array = after.at_mut(*at)?.clone();
             after.set(free, array.width, array.rows);
+            after.describe(free, &array.attrs);
         }
         Op::Update(at) => {
             let array = after.at_mut(*at)?;
@@ -160,7 +173,9 @@ pub fn plan(op: &Op, state: &State, seed: u64) -> Option<State> {
         Op::Compact(at) => {
             after.at_mut(*at)?;
         }
-        Op::Sync | Op::Checkpoint | Op::Reopen | Op::View(_) => return None,
+        Op::Describe(at) => after.at_mut(*at)?.attrs = described(seed),
+        Op::DescribeAll => after.attrs = described(seed),
+        Op::Sync | Op::Checkpoint | Op::Reopen | Op::View(_) | Op::LetGo => return None,
     }
     Some(after)
 }
@@ -205,6 +220,8 @@ pub fn perform(op: &Op, store: &Store, state: &State, seed: u64) -> Result<()> {
         Op::Rename(at) => t.rename(name(*at), state.free().unwrap_or(""))?,
         Op::Copy(at) => t.copy_array(name(*at), state.free().unwrap_or(""))?,
         Op::Compact(at) => t.compact(name(*at))?,
+        Op::Describe(at) => t.set_attrs(Some(name(*at)), &described(seed))?,
+        Op::DescribeAll => t.set_attrs(None, &described(seed))?,
         Op::Update(at) => {
             let base = store.array(name(*at))?;
             let after = plan(op, state, seed).unwrap_or_default();
@@ -227,7 +244,7 @@ pub fn perform(op: &Op, store: &Store, state: &State, seed: u64) -> Result<()> {
             let new = fresh(2, width, seed + 2);
             t.put(beside, &bytes(&dims(&new, width)), &mut &*new)?;
         }
-        Op::Sync | Op::Checkpoint | Op::Reopen | Op::View(_) => {}
+        Op::Sync | Op::Checkpoint | Op::Reopen | Op::View(_) | Op::LetGo => {}
     }
     match op {
         Op::AppendFull(..) => t.commit_with(Durability::Full),

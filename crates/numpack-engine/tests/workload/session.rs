@@ -22,7 +22,12 @@ pub fn tight() -> Limits {
     limits
 }
 
-fn open_within(disk: &Disk, mode: Mode, durability: Durability, limits: Limits) -> Result<Store> {
+pub fn open_within(
+    disk: &Disk,
+    mode: Mode,
+    durability: Durability,
+    limits: Limits,
+) -> Result<Store> {
     let options = Options::default()
         .with_mode(mode)
         .with_durability(durability)
@@ -52,6 +57,7 @@ pub struct Recorded {
     pub history: Vec<State>,
     pub log: Vec<Event>,
     pub level: Durability,
+    pub limits: Limits,
 }
 
 impl Session {
@@ -108,6 +114,7 @@ impl Session {
                     self.views.push((view, array.rows));
                 }
             }
+            Op::LetGo => self.views.clear(),
             _ => {
                 if let Some(after) = plan(op, &self.history[last], seed) {
                     self.history.push(after);
@@ -165,6 +172,7 @@ impl Session {
             log: self.disk.take_log(),
             history: self.history,
             level: self.level,
+            limits: self.limits,
         }
     }
 }

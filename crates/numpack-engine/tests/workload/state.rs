@@ -6,16 +6,22 @@ use numpack_engine::{Error, Result, Store};
 
 use super::KINDS;
 
+const NO_ATTRS: &str = "{}";
+
 #[derive(Clone, PartialEq, Eq)]
 pub struct Array {
     pub name: String,
     pub width: usize,
     pub rows: Vec<u8>,
+    pub attrs: String,
 }
 
 /// Arrays in member order.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct State(Vec<Array>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct State {
+    arrays: Vec<Array>,
+    pub attrs: String,
+}
 
 impl Array {
     pub fn len(&self) -> usize {
@@ -36,23 +42,32 @@ impl Array {
     }
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            arrays: Vec::new(),
+            attrs: NO_ATTRS.to_owned(),
+        }
+    }
+}
+
 impl State {
     fn place(&self, at: usize) -> Option<usize> {
-        at.checked_rem(self.0.len())
+        at.checked_rem(self.arrays.len())
     }
 
     pub fn at(&self, at: usize) -> Option<&Array> {
-        self.0.get(self.place(at)?)
+        self.arrays.get(self.place(at)?)
     }
 
     pub fn at_mut(&mut self, at: usize) -> Option<&mut Array> {
         let place = self.place(at)?;
-        self.0.get_mut(place)
+        self.arrays.get_mut(place)
     }
 
     pub fn remove(&mut self, at: usize) {
         if let Some(place) = self.place(at) {
-            self.0.remove(place);
+            self.arrays.remove(place);
         }
     }
 
@@ -67,16 +82,28 @@ impl State {
             name: name.to_owned(),
             width,
             rows,
+            attrs: NO_ATTRS.to_owned(),
         };
-        match self.0.iter_mut().find(|array| array.name == name) {
-            Some(array) => *array = new,
-            None => self.0.push(new),
+        match self.arrays.iter_mut().find(|array| array.name == name) {
+            Some(array) => {
+                let attrs = std::mem::take(&mut array.attrs);
+                *array = Array { attrs, ..new };
+            }
+            None => self.arrays.push(new),
+        }
+    }
+
+    pub fn describe(&mut self, name: &str, attrs: &str) {
+        for array in &mut self.arrays {
+            if array.name == name {
+                attrs.clone_into(&mut array.attrs);
+            }
         }
     }
 
     /// A name that no array has.
     pub fn free(&self) -> Option<&'static str> {
-        let taken = |name: &str| self.0.iter().any(|array| array.name == name);
+        let taken = |name: &str| self.arrays.iter().any(|array| array.name == name);
         KINDS.iter().map(|kind| kind.0).find(|name| !taken(name))
     }
 
@@ -108,9 +135,11 @@ impl State {
                 name: name.to_string(),
                 width: shape.get(1).map_or(1, |&width| width as usize),
                 rows,
+                attrs: array.attrs().as_str().to_owned(),
             });
         }
-        Ok(Self(arrays))
+        let attrs = store.attrs()?.as_str().to_owned();
+        Ok(Self { arrays, attrs })
     }
 }
 
@@ -128,12 +157,20 @@ impl fmt::Debug for Array {
                 format!("{:02x}{}", row[row.len() - 1], if even { "" } else { "*" })
             })
             .collect();
-        write!(f, "{:?}x{}[{}]", self.name, self.width, tags.join(" "))
+        write!(
+            f,
+            "{:?}x{}[{}]{:.12}",
+            self.name,
+            self.width,
+            tags.join(" "),
+            self.attrs
+        )
     }
 }
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.0).finish()
+        write!(f, "{:.12}", self.attrs)?;
+        f.debug_list().entries(&self.arrays).finish()
     }
 }

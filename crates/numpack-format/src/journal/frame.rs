@@ -436,7 +436,7 @@ mod tests {
             "{text}"
         );
         for (at, byte) in [
-            (TYPE_AT, 9),
+            (TYPE_AT, 10),
             (TYPE_AT, 200),
             (FLAGS_AT, 2),
             (RESERVED_AT, 1),

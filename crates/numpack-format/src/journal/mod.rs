@@ -14,7 +14,7 @@ mod replace;
 pub use frame::{Decoded, EndReason, FRAME_ALIGN, FRAME_HEADER_LEN, Frame, MAX_BODY_LEN};
 pub use header::{Header, SLOT_LEN, SLOT_OFFSETS};
 pub use hint::{HINT_LEN, HINT_OFFSETS, Hint};
-pub use record::{Append, Content, DeleteRows, Put, Record};
+pub use record::{Append, Content, DeleteRows, Kept, Put, Record};
 pub use replace::Replace;
 
 /// Where the records begin.

@@ -1,6 +1,7 @@
 //! What a record says: one change of one array, or how far the files are on disk.
 
 use crate::array_meta::ArrayMeta;
+use crate::attrs::Attrs;
 use crate::codec::{Reader, Write};
 use crate::dtype::DType;
 use crate::error::{FormatError, Result};
@@ -17,6 +18,11 @@ const DROP: u8 = 5;
 const SYNCED: u8 = 6;
 const APPLIED: u8 = 7;
 const RENAME: u8 = 8;
+const ATTRS: u8 = 9;
+
+const KEPT_NOTHING: u8 = 0;
+const KEPT_DELETIONS: u8 = 1;
+const KEPT_ALL: u8 = 2;
 
 const CONTENT_ZEROS: u8 = 0;
 const CONTENT_HASHED: u8 = 1;
@@ -48,6 +54,13 @@ pub enum Record {
         /// The generation it has under both names.
         generation: u64,
     },
+    /// A store or an array gets other attributes, in the place of all that it had.
+    Attrs {
+        /// Which array; `None` for the store.
+        name: Option<ArrayName>,
+        /// All of them.
+        attrs: Attrs,
+    },
     /// Everything up to a commit is on disk, payloads included.
     Synced {
         /// That commit.
@@ -78,8 +91,19 @@ pub struct Put {
     pub modified_us: u64,
     /// What its file holds.
     pub content: Content,
-    /// Whether the deleted rows of the generation before stay deleted.
-    pub keep_deletions: bool,
+    /// What it has in common with the generation before.
+    pub kept: Kept,
+}
+
+/// What a new generation of an array has in common with the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing: the array was saved.
+    Nothing,
+    /// The rows that are deleted: others of its rows were replaced.
+    Deletions,
+    /// Everything: the same rows are in another file.
+    All,
 }
 
 /// What the file of a new generation holds.
@@ -158,6 +182,7 @@ impl Record {
             Self::Synced { .. } => SYNCED,
             Self::Applied { .. } => APPLIED,
             Self::Rename { .. } => RENAME,
+            Self::Attrs { .. } => ATTRS,
         }
     }
 
@@ -176,6 +201,13 @@ impl Record {
                 out.put_str_u16(from.as_str());
                 out.put_str_u16(to.as_str());
                 out.put_u64(*generation);
+            }
+            Self::Attrs { name, attrs } => {
+                out.put_u8(name.is_some().into());
+                if let Some(name) = name {
+                    out.put_str_u16(name.as_str());
+                }
+                attrs.encode_into(out);
             }
             Self::Synced { upto } => out.put_u64(*upto),
             Self::Applied {
@@ -213,6 +245,14 @@ impl Record {
                 to: decode_name(reader)?,
                 generation: reader.u64()?,
             },
+            ATTRS => Self::Attrs {
+                name: if reader.bool("of_array")? {
+                    Some(decode_name(reader)?)
+                } else {
+                    None
+                },
+                attrs: Attrs::decode(reader)?,
+            },
             _ => return Ok(None),
         }))
     }
@@ -233,7 +273,11 @@ impl Put {
         };
         out.put_u8(kind);
         out.put_u128(hash);
-        out.put_u8(self.keep_deletions.into());
+        out.put_u8(match self.kept {
+            Kept::Nothing => KEPT_NOTHING,
+            Kept::Deletions => KEPT_DELETIONS,
+            Kept::All => KEPT_ALL,
+        });
         out.put_u8(self.meta.dtype.code());
         out.put_u8(u8::try_from(self.meta.shape.ndim()).unwrap_or(u8::MAX));
         for &dim in self.meta.shape.dims() {
@@ -250,7 +294,14 @@ impl Put {
             (CONTENT_HASHED, hash) => Content::Hashed(hash),
             (kind, _) => return Err(reader.corrupt(format!("content kind {kind} is unknown"))),
         };
-        let keep_deletions = reader.bool("keep_deletions")?;
+        let kept = match reader.u8()? {
+            KEPT_NOTHING => Kept::Nothing,
+            KEPT_DELETIONS => Kept::Deletions,
+            KEPT_ALL => Kept::All,
+            kept => {
+                return Err(reader.corrupt(format!("what is kept is {kept}, at most {KEPT_ALL}")));
+            }
+        };
         let dtype = DType::from_code(reader.u8()?)?;
         let ndim = usize::from(reader.u8()?);
         if ndim > MAX_NDIM {
@@ -271,7 +322,7 @@ impl Put {
             generation,
             modified_us,
             content,
-            keep_deletions,
+            kept,
         })
     }
 }
@@ -363,6 +414,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::attrs::tests::any_attrs;
 
     fn name() -> impl Strategy<Value = ArrayName> {
         "[^\0]{0,12}".prop_map(|name| ArrayName::new(&name).unwrap())
@@ -387,8 +439,10 @@ pub(crate) mod tests {
             Just(Content::Zeros),
             any::<u128>().prop_map(Content::Hashed)
         ];
-        (name(), 0..14_u8, dims, any::<(u64, u64, bool)>(), content).prop_map(
-            |(name, code, dims, (generation, modified_us, keep_deletions), content)| {
+        let kept = prop_oneof![Just(Kept::Nothing), Just(Kept::Deletions), Just(Kept::All)];
+        let numbers = (any::<u64>(), any::<u64>(), kept);
+        (name(), 0..14_u8, dims, numbers, content).prop_map(
+            |(name, code, dims, (generation, modified_us, kept), content)| {
                 let meta = ArrayMeta::new(DType::from_code(code).unwrap(), &dims).unwrap();
                 Record::Put(Put {
                     name,
@@ -396,7 +450,7 @@ pub(crate) mod tests {
                     generation,
                     modified_us,
                     content,
-                    keep_deletions,
+                    kept,
                 })
             },
         )
@@ -458,6 +512,8 @@ pub(crate) mod tests {
                 generation
             }),
             any::<u64>().prop_map(|upto| Record::Synced { upto }),
+            (prop::option::of(name()), any_attrs())
+                .prop_map(|(name, attrs)| Record::Attrs { name, attrs }),
         ]
     }
 
@@ -467,7 +523,7 @@ pub(crate) mod tests {
 
     #[test]
     fn codes_of_later_releases_are_unknown() {
-        for code in [0, 9, 255] {
+        for code in [0, 10, 255] {
             assert_eq!(decode(code, &[0; 64]), Ok(None));
         }
     }
@@ -526,7 +582,7 @@ pub(crate) mod tests {
             generation: 1,
             modified_us: 2,
             content: Content::Zeros,
-            keep_deletions: false,
+            kept: Kept::Nothing,
         };
         let body = body(&Record::Put(put));
         let refusal = |at: usize, byte: u8| {
@@ -537,7 +593,7 @@ pub(crate) mod tests {
         assert!(refusal(2, 0).contains("NUL"));
         assert!(refusal(19, 2).contains("content kind 2"));
         assert!(refusal(20, 1).contains("content kind 0"));
-        assert!(refusal(36, 2).contains("keep_deletions is 2"));
+        assert!(refusal(36, 3).contains("what is kept is 3"));
         assert!(refusal(37, 14).contains("code 14"));
         assert!(refusal(38, 65).contains("65 dimensions"));
         assert!(refusal(46, 0xff).contains("takes more than"));
@@ -583,7 +639,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(code in 0..10_u8, body in prop::collection::vec(any::<u8>(), 0..128)) {
+        fn no_bytes_panic(code in 0..11_u8, body in prop::collection::vec(any::<u8>(), 0..128)) {
             let _ = decode(code, &body);
         }
     }
