@@ -217,7 +217,7 @@ fn files_of_killed_writers_go_and_files_in_work_stay() {
             .map(|mut t| t.put("c", &bytes(&[1]), &mut &[0][..])),
     );
     store.close().unwrap();
-    assert_eq!(dir(&fs).list(".npk").unwrap().len(), 2);
+    assert_eq!(dir(&fs).list(".npk").unwrap().len(), 3);
 }
 
 #[test]
