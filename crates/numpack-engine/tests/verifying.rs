@@ -233,9 +233,9 @@ fn the_place_of_a_damage_is_named() {
 /// Rows that came by every way there is, over several sessions, to a store of several blocks an array.
 #[test]
 fn rows_that_came_by_any_way_are_checked() {
+    type Way<'a> = (&'a str, &'a dyn Fn(&numpack_engine::Store));
     const N: u64 = 3000;
     let base = rows(N, 50, 3);
-    type Way<'a> = (&'a str, &'a dyn Fn(&numpack_engine::Store));
     let ways: [Way<'_>; 9] = [
         ("append", &|s| {
             append(s, "a", &[700, 50], &rows(700, 50, 4)).unwrap();
@@ -362,7 +362,7 @@ fn no_later_write_vouches_for_a_flipped_byte() {
     type Way<'a> = (&'a str, &'a dyn Fn(&numpack_engine::Store));
     let ways: [Way<'_>; 6] = [
         ("untouched", &|s| {
-            save(s, "other", &[1], &[1]).map(drop).unwrap()
+            save(s, "other", &[1], &[1]).map(drop).unwrap();
         }),
         ("patched beside", &|s| {
             replace(s, "a", Selection::Row(2), &[50], &[9; 50]).unwrap();
@@ -373,11 +373,12 @@ fn no_later_write_vouches_for_a_flipped_byte() {
         ("rewritten around", &|s| {
             let half: Vec<i64> = (1500..3000).collect();
             let mut t = s.begin().unwrap();
+            let threes = vec![3; 75_000];
             t.replace(
                 "a",
                 Selection::Rows(half),
                 &crate::kit::bytes(&[1500, 50]),
-                &[3; 75_000],
+                &threes,
             )
             .unwrap();
             t.copy_array("a", "b").unwrap();
