@@ -12,7 +12,7 @@ use numpack_format::journal::{Content, Frame, Kept, Put, Record};
 
 use crate::error::{Error, Result};
 use crate::fs::{File, Lock, read_exact_at, write_all_at};
-use crate::index::PAGE;
+use crate::index::{PAGE, Patch, Piece};
 use crate::options::Durability;
 use crate::overlay::Overlay;
 use crate::rewrite::Patched;
@@ -76,8 +76,13 @@ impl WriteGuard<'_> {
         if !lock_exclusive(&*file).map_err(|source| self.io("lock", &own, source))? {
             return Ok(false);
         }
-        let row_bytes = usize::try_from(array.meta.row_bytes()).unwrap_or(usize::MAX);
-        let folded = write_pieces(&*file, &array.overlay, row_bytes, array.meta.byte_len())
+        let (patches, pieces) = array.overlay.flat();
+        let width = array.meta.row_bytes();
+        let book = &mut self.writer.sums;
+        if let Some(sums) = book.get(&*self.shared.dir, array, Some(&*file)) {
+            sums.before_fold(&pieces, width, &*file);
+        }
+        let folded = write_pieces(&*file, &patches, &pieces, width, array.meta.byte_len())
             .map_err(|source| self.io("write", &own, source));
         let flushed = folded.and_then(|()| {
             if flush {
@@ -105,10 +110,15 @@ impl WriteGuard<'_> {
         let (mut records, mut files) = (Vec::new(), Vec::new());
         for (array, lsn) in mapped.iter().zip(lsn + 1..) {
             let pins = self.shared.pin_whole(array, self.options)?;
-            let staged = Staged::create(self.shared)?;
+            let mut staged = Staged::create(self.shared)?;
             let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
             let hash = staged.fill(array.name.as_str(), &mut rows, array.meta.byte_len())?;
             staged.release()?;
+            let none = std::iter::empty();
+            self.inherit_sums(array, &mut staged, none, self.options)?;
+            if let Some(sums) = staged.sums.take() {
+                self.writer.sums.made(staged.generation, sums);
+            }
             let put = Put {
                 name: array.name.clone(),
                 meta: array.meta.clone(),
@@ -134,6 +144,7 @@ impl WriteGuard<'_> {
             files.into_iter().for_each(Staged::claim);
         }
         let lsn = committed?;
+        self.writer.sums.end();
         for old in mapped {
             self.supersede(old, lsn);
         }
@@ -218,7 +229,8 @@ impl WriteGuard<'_> {
             settled.overlay = Overlay::default();
             Arc::new(settled)
         });
-        self.commit(vec![applied], &settled, Durability::None)?;
+        let lsn = self.commit(vec![applied], &settled, Durability::None)?;
+        self.writer.sums.folded(array.generation, lsn);
         Ok(())
     }
 }
@@ -246,15 +258,14 @@ const DENSE: usize = 8;
 
 fn write_pieces(
     file: &dyn File,
-    overlay: &Overlay,
-    row_bytes: usize,
+    patches: &[&Arc<Patch>],
+    pieces: &[Piece],
+    width: u64,
     file_len: u64,
 ) -> std::io::Result<()> {
-    let width = row_bytes as u64;
     let mut block: Vec<(u64, &[u8])> = Vec::new();
     let mut buf = Vec::new();
-    let (patches, pieces) = overlay.flat();
-    for piece in &pieces {
+    for piece in pieces {
         let at = piece.start * width;
         if block
             .first()

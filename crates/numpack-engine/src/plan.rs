@@ -10,10 +10,9 @@ use parking_lot::RwLockReadGuard;
 
 use crate::error::{Error, Result};
 use crate::options::Options;
-use crate::rewrite::{LiveRows, Patched};
 use crate::selection::{RowSet, Selection, runs_of};
 use crate::snapshot::ArraySnapshot;
-use crate::staging::{RowSource, Staged, write_hashed};
+use crate::staging::{Staged, write_hashed};
 use crate::state::{ArrayState, Location, State, row_shape};
 use crate::transaction::Change;
 use crate::writer::WriteGuard;
@@ -167,7 +166,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         }
     }
 
-    fn put(
+    pub(crate) fn put(
         &mut self,
         name: ArrayName,
         meta: ArrayMeta,
@@ -224,7 +223,17 @@ impl<'g, 'a> Plan<'g, 'a> {
                     found,
                 });
             }
-            write_hashed(&*file, rows, offset, &mut hasher)
+            let dir = &*self.guard.shared.dir;
+            let mut sums = self.guard.writer.sums.grow(dir, &array, &*file);
+            let mut at = offset;
+            let mut hash = |piece: &[u8]| {
+                hasher.update(piece);
+                if let Some(sums) = &mut sums {
+                    sums.grow(at, piece, &*file);
+                }
+                at += piece.len() as u64;
+            };
+            write_hashed(&*file, rows, offset, &mut hash)
                 .map_err(|source| self.guard.io("append to", &own, source))?;
         }
         self.record(Record::Append(Append {
@@ -292,46 +301,6 @@ impl<'g, 'a> Plan<'g, 'a> {
         self.replace_rows(&array, &targets, &changed)
     }
 
-    /// Replaces physical rows `targets` by making a new generation.
-    pub(crate) fn rewrite(
-        &mut self,
-        array: &Arc<ArrayState>,
-        targets: &[u64],
-        rows: &[u8],
-    ) -> Result<()> {
-        let pins = self.guard.shared.pin_whole(array, self.options)?;
-        let mut source = Patched::new(&pins, array.meta.row_bytes(), targets, rows);
-        let staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(array.name.as_str(), &mut source, array.meta.byte_len())?;
-        let (name, meta) = (array.name.clone(), array.meta.clone());
-        self.put(name, meta, Content::Hashed(hash), staged, Kept::Deletions)
-    }
-
-    /// Saves the live rows of `array` as `name`.
-    fn rewrite_live(&mut self, array: &Arc<ArrayState>, name: ArrayName) -> Result<()> {
-        let pins = self.guard.shared.pin_whole(array, self.options)?;
-        let meta = if array.meta.shape.ndim() == 0 {
-            array.meta.clone()
-        } else {
-            let shape = array
-                .meta
-                .shape
-                .with_rows(array.live_rows(), array.meta.dtype)?;
-            ArrayMeta {
-                dtype: array.meta.dtype,
-                shape,
-            }
-        };
-        let mut source = LiveRows::new(&pins, array);
-        let staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(
-            name.as_str(),
-            &mut source as &mut dyn RowSource,
-            meta.byte_len(),
-        )?;
-        self.put(name, meta, Content::Hashed(hash), staged, Kept::Nothing)
-    }
-
     fn delete_rows(&mut self, name: &ArrayName, selection: &Selection) -> Result<()> {
         let array = self.get_rows(name)?;
         let selected = selection.resolve(array.live_rows(), name.as_str())?;
@@ -395,9 +364,12 @@ impl<'g, 'a> Plan<'g, 'a> {
 
     /// Takes a new generation over. Its lock is given back, so that later changes of the transaction
     /// can read it: nobody removes orphans while this transaction holds the writer lock.
-    pub(crate) fn stage(&mut self, staged: Staged) -> Result<u64> {
+    pub(crate) fn stage(&mut self, mut staged: Staged) -> Result<u64> {
         staged.release()?;
         let generation = staged.generation;
+        if let Some(sums) = staged.sums.take() {
+            self.guard.writer.sums.made(generation, sums);
+        }
         self.staged.push(staged);
         Ok(generation)
     }

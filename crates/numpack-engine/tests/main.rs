@@ -27,5 +27,6 @@ mod modes;
 mod processes;
 mod replacing;
 mod stats;
+mod verifying;
 mod views;
 mod workload;

@@ -36,6 +36,7 @@ pub struct BlockHasher {
     block: Xxh3,
     filled: usize,
     sums: Xxh3,
+    kept: Option<Vec<u64>>,
 }
 
 impl BlockHasher {
@@ -45,6 +46,20 @@ impl BlockHasher {
             block: Xxh3::new(),
             filled: 0,
             sums: Xxh3::new(),
+            kept: None,
+        }
+    }
+
+    /// Nothing hashed yet; the sums of the blocks are kept, for a payload of about `len` bytes.
+    pub fn keeping(len: u64) -> Self {
+        /// What a length from a caller may have taken in advance.
+        const MOST: u64 = 1 << 20;
+        let blocks = (len / BLOCK_LEN as u64).min(MOST);
+        Self {
+            kept: Some(Vec::with_capacity(
+                usize::try_from(blocks).unwrap_or_default(),
+            )),
+            ..Self::new()
         }
     }
 
@@ -57,7 +72,7 @@ impl BlockHasher {
         }
         let mut blocks = bytes.chunks_exact(BLOCK_LEN);
         for block in &mut blocks {
-            self.sums.update(&u64_bytes(hash64(block)));
+            self.add_sum(hash64(block));
         }
         self.fill(blocks.remainder());
     }
@@ -71,9 +86,24 @@ impl BlockHasher {
     }
 
     fn end_block(&mut self) {
-        self.sums.update(&u64_bytes(self.block.digest()));
+        self.add_sum(self.block.digest());
         self.block.reset();
         self.filled = 0;
+    }
+
+    fn add_sum(&mut self, sum: u64) {
+        self.sums.update(&u64_bytes(sum));
+        if let Some(kept) = &mut self.kept {
+            kept.push(known(sum));
+        }
+    }
+
+    /// The content hash, the sums of all complete blocks, and the last block if it is not complete.
+    /// Without [`keeping`](Self::keeping) there are no sums.
+    pub fn finish_kept(mut self) -> (u128, Vec<u64>, Option<PartialBlock>) {
+        let sums = self.kept.take().unwrap_or_default();
+        let tail = (self.filled > 0).then(|| PartialBlock(self.block.clone()));
+        (self.finish(), sums, tail)
     }
 
     /// The content hash of everything added.
@@ -97,6 +127,44 @@ impl fmt::Debug for BlockHasher {
             .field("filled", &self.filled)
             .finish_non_exhaustive()
     }
+}
+
+/// The beginning of a block whose end has yet to come.
+#[derive(Clone)]
+pub struct PartialBlock(Xxh3);
+
+impl PartialBlock {
+    /// A block of which these bytes are known.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut state = Xxh3::new();
+        state.update(bytes);
+        Self(state)
+    }
+
+    /// Adds the bytes that follow.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// [`block_sum`] of the bytes so far.
+    pub fn sum(&self) -> u64 {
+        known(self.0.digest())
+    }
+}
+
+impl fmt::Debug for PartialBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PartialBlock").finish_non_exhaustive()
+    }
+}
+
+/// The sum of a block at rest: its XXH3-64, or 1 where that is 0, which stands for a sum that is not known.
+pub fn block_sum(block: &[u8]) -> u64 {
+    known(hash64(block))
+}
+
+fn known(sum: u64) -> u64 {
+    sum.max(1)
 }
 
 /// The content hash of a payload that is in memory as a whole.
@@ -141,6 +209,26 @@ mod tests {
             let bytes = sample(len);
             assert_eq!(content_hash(&bytes), definition(&bytes), "{len} bytes");
         }
+    }
+
+    #[test]
+    fn the_sums_of_the_blocks_are_handed_over() {
+        for len in [0, 1, BLOCK_LEN, 2 * BLOCK_LEN + 9] {
+            let bytes = sample(len);
+            let mut hasher = BlockHasher::keeping(len as u64);
+            hasher.update(&bytes[..len / 3]);
+            hasher.update(&bytes[len / 3..]);
+            let (hash, sums, tail) = hasher.finish_kept();
+            assert_eq!(hash, definition(&bytes));
+            let (complete, rest) = bytes.as_chunks::<BLOCK_LEN>();
+            let expected: Vec<u64> = complete.iter().map(|block| block_sum(block)).collect();
+            assert_eq!(sums, expected);
+            assert_eq!(
+                tail.map(|tail| tail.sum()),
+                (!rest.is_empty()).then(|| block_sum(rest))
+            );
+        }
+        assert_eq!(known(0), 1, "0 says that a sum is not known");
     }
 
     #[test]
