@@ -257,6 +257,8 @@ impl WriteGuard<'_> {
             self.sync_dir("")?;
         }
         // Not flushed: it serves after an accident of another kind than a power cut, and has a checksum.
+        // The old one is of no use any more, and file systems flush what is renamed over another file.
+        self.remove(paths::METADATA_LAST)?;
         self.replace_file(paths::METADATA_NEXT, paths::METADATA_LAST, &bytes, false)
     }
 

@@ -367,7 +367,7 @@ fn compare_rows(
     if bytes.end > look.array.meta.byte_len() || replaced.iter().any(over) {
         return Ok(len);
     }
-    let mut hasher = BlockHasher::new();
+    let mut hasher = BlockHasher::at(bytes.start);
     let mut zeros = true;
     look.read(bytes.clone(), &mut |_, piece| {
         match hash {

@@ -35,7 +35,7 @@ impl WriteGuard<'_> {
         let waiting = self.waiting(|array| !array.overlay.is_empty());
         let mut mapped = Vec::new();
         for array in &waiting {
-            if !self.fold(array, flush)? {
+            if !self.fold(array, flush, true)? {
                 mapped.push(Arc::clone(array));
             }
         }
@@ -69,8 +69,8 @@ impl WriteGuard<'_> {
     }
 
     /// Folds the rows of one array, all of which must be on disk in the journal; false if somebody has
-    /// the file mapped.
-    fn fold(&mut self, array: &ArrayState, flush: bool) -> Result<bool> {
+    /// the file mapped. The `last` one before a checkpoint makes block sums.
+    fn fold(&mut self, array: &ArrayState, flush: bool, last: bool) -> Result<bool> {
         let file = self.data_file(array)?;
         let own = array.name.data_file();
         if !lock_exclusive(&*file).map_err(|source| self.io("lock", &own, source))? {
@@ -80,10 +80,13 @@ impl WriteGuard<'_> {
         let width = array.meta.row_bytes();
         let book = &mut self.writer.sums;
         if let Some(sums) = book.get(&*self.shared.dir, array, Some(&*file)) {
-            sums.before_fold(&pieces, width, &*file);
+            sums.before_fold(&patches, &pieces, width, &*file, last);
         }
         let folded = write_pieces(&*file, &patches, &pieces, width, array.meta.byte_len())
             .map_err(|source| self.io("write", &own, source));
+        if folded.is_err() {
+            self.writer.sums.forget(array.generation);
+        }
         let flushed = folded.and_then(|()| {
             if flush {
                 file.sync_data()
@@ -112,10 +115,9 @@ impl WriteGuard<'_> {
             let pins = self.shared.pin_whole(array, self.options)?;
             let mut staged = Staged::create(self.shared)?;
             let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
-            let hash = staged.fill(array.name.as_str(), &mut rows, array.meta.byte_len())?;
-            staged.release()?;
             let none = std::iter::empty();
-            self.inherit_sums(array, &mut staged, none, self.options)?;
+            let hash = self.fill_copy(array, &mut staged, &mut rows, none, self.options)?;
+            staged.release()?;
             if let Some(sums) = staged.sums.take() {
                 self.writer.sums.made(staged.generation, sums);
             }
@@ -189,7 +191,7 @@ impl WriteGuard<'_> {
             if durability != Durability::None {
                 self.sync()?;
             }
-            if self.fold(&array, false)? {
+            if self.fold(&array, false, false)? {
                 self.writer.asked.remove(&array.generation);
                 return self.say_applied(&array);
             }
@@ -210,7 +212,7 @@ impl WriteGuard<'_> {
         let least = PAGES.min(self.options.limits.pages);
         let crowded = self.waiting(|array| array.overlay.pages_at_most() > least);
         for array in crowded {
-            if self.fold(&array, false)? {
+            if self.fold(&array, false, false)? {
                 self.say_applied(&array)?;
             }
         }

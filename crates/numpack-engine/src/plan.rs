@@ -207,11 +207,12 @@ impl<'g, 'a> Plan<'g, 'a> {
                 .ok_or_else(|| too_large(name))?,
             array.meta.dtype,
         )?;
-        let mut hasher = BlockHasher::new();
+        let offset = array.meta.byte_len();
+        let mut hasher = BlockHasher::keeping(offset, rows.len() as u64);
+        let mut written = None;
         if !rows.is_empty() {
             let file = self.guard.data_file(&array)?;
             let own = name.data_file();
-            let offset = array.meta.byte_len();
             let found = file
                 .stat()
                 .map_err(|source| self.guard.io("stat", &own, source))?
@@ -223,18 +224,16 @@ impl<'g, 'a> Plan<'g, 'a> {
                     found,
                 });
             }
-            let dir = &*self.guard.shared.dir;
-            let mut sums = self.guard.writer.sums.grow(dir, &array, &*file);
-            let mut at = offset;
-            let mut hash = |piece: &[u8]| {
-                hasher.update(piece);
-                if let Some(sums) = &mut sums {
-                    sums.grow(at, piece, &*file);
-                }
-                at += piece.len() as u64;
-            };
-            write_hashed(&*file, rows, offset, &mut hash)
+            write_hashed(&*file, rows, offset, &mut |piece| hasher.update(piece))
                 .map_err(|source| self.guard.io("append to", &own, source))?;
+            written = Some(file);
+        }
+        let (hash, blocks, tail) = hasher.finish_kept();
+        if let Some(file) = written {
+            let dir = &*self.guard.shared.dir;
+            if let Some(sums) = self.guard.writer.sums.grow(dir, &array, &*file) {
+                sums.grow(offset, rows, (blocks, tail), &*file);
+            }
         }
         self.record(Record::Append(Append {
             name: name.clone(),
@@ -242,7 +241,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             start_row,
             rows: count,
             modified_us: now_us(),
-            hash: hasher.finish(),
+            hash,
         }))
     }
 

@@ -135,10 +135,10 @@ impl Plan<'_, '_> {
         let pins = self.guard.shared.pin_whole(array, self.options)?;
         let mut source = Patched::new(&pins, array.meta.row_bytes(), targets, rows);
         let mut staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(array.name.as_str(), &mut source, array.meta.byte_len())?;
-        let targets = targets.iter().map(|&row| (row, 1));
-        self.guard
-            .inherit_sums(array, &mut staged, targets, self.options)?;
+        let replaced = targets.iter().map(|&row| (row, 1));
+        let hash = self
+            .guard
+            .fill_copy(array, &mut staged, &mut source, replaced, self.options)?;
         let (name, meta) = (array.name.clone(), array.meta.clone());
         self.put(name, meta, Content::Hashed(hash), staged, Kept::Deletions)
     }
@@ -160,22 +160,38 @@ impl Plan<'_, '_> {
         };
         let mut source = LiveRows::new(&pins, array);
         let mut staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(
-            name.as_str(),
-            &mut source as &mut dyn RowSource,
-            meta.byte_len(),
-        )?;
-        if array.deleted() == 0 {
+        let hash = if array.deleted() == 0 {
             let none = std::iter::empty();
             self.guard
-                .inherit_sums(array, &mut staged, none, self.options)?;
+                .fill_copy(array, &mut staged, &mut source, none, self.options)?
         } else {
+            let hash = staged.fill(name.as_str(), &mut source, meta.byte_len())?;
             let runs = source.runs;
             self.guard
                 .gather_sums(array, &mut staged, &runs, self.options)?;
-        }
+            hash
+        };
         self.put(name, meta, Content::Hashed(hash), staged, Kept::Nothing)
     }
+}
+
+/// What `work` gives, and the sums of some blocks, which another thread makes if they are many.
+fn beside<T>(
+    blocks: usize,
+    sums: &(dyn Fn() -> Vec<u64> + Sync),
+    work: impl FnOnce() -> T,
+) -> (T, Vec<u64>) {
+    /// Less is done sooner than a thread is made.
+    const MANY: usize = 16;
+    if blocks < MANY {
+        return (work(), sums());
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, sums);
+        let done = work();
+        let made = thread.ok().and_then(|thread| thread.join().ok());
+        (done, made.unwrap_or_else(sums))
+    })
 }
 
 /// The sum of a block of pinned bytes.
@@ -187,33 +203,44 @@ fn sum_in(bytes: &[u8], block: u64) -> Option<u64> {
 }
 
 impl WriteGuard<'_> {
-    /// What a copy of an array has of the array's sums. Rows wait in the journal for the array, or are
-    /// `replaced`: the blocks that they fall into are compared before.
-    pub(crate) fn inherit_sums(
+    /// Fills a copy of an array with all of its rows, and gives it what it may claim of the array's sums.
+    /// Rows wait in the journal for the array, or are `replaced`: what the file has of the blocks that they
+    /// fall into is compared, beside the copying.
+    pub(crate) fn fill_copy(
         &mut self,
         array: &ArrayState,
         staged: &mut Staged,
+        rows: &mut dyn RowSource,
         replaced: impl Iterator<Item = (u64, u64)>,
         options: &Options,
-    ) -> Result<()> {
-        let Some(sums) = &mut staged.sums else {
-            return Ok(());
+    ) -> Result<u128> {
+        let (name, len) = (array.name.as_str(), array.meta.byte_len());
+        let dir = &*self.shared.dir;
+        let single = !matches!(array.location, Location::Segments(_));
+        let known = if single {
+            self.writer.sums.get(dir, array, None)
+        } else {
+            None
         };
-        if matches!(array.location, Location::Segments(_)) {
-            return Ok(());
-        }
-        let Some(old) = self.writer.sums.get(&*self.shared.dir, array, None) else {
-            return Ok(());
+        let Some(old) = known else {
+            return staged.fill(name, rows, len);
         };
         let (_, pieces) = array.overlay.flat();
         let waiting = pieces.iter().map(|piece| (piece.start, piece.len));
         let runs: Vec<(u64, u64)> = replaced.chain(waiting).collect();
         let touched = touched_blocks(&runs, array.meta.row_bytes());
         let base = self.shared.pin(array, Patience::of(options))?;
-        let len = usize::try_from(array.meta.byte_len()).unwrap_or(usize::MAX);
-        let bytes = base.first().map_or(&[][..], |(_, pin)| &pin.bytes()[..len]);
-        sums.inherit(old, &touched, |block| sum_in(bytes, block));
-        Ok(())
+        let bytes = base.first().map_or(&[][..], |(_, pin)| pin.bytes());
+        let bytes = &bytes[..usize::try_from(len).unwrap_or(usize::MAX)];
+        let sums = || -> Vec<u64> {
+            let sums = touched.iter().map(|&block| sum_in(bytes, block));
+            sums.map(Option::unwrap_or_default).collect()
+        };
+        let (hash, found) = beside(touched.len(), &sums, || staged.fill(name, rows, len));
+        if let Some(sums) = &mut staged.sums {
+            sums.inherit(old, &touched, &found);
+        }
+        hash
     }
 
     /// What a copy of some runs of rows may claim: blocks made of rows that are not what was written have

@@ -75,9 +75,15 @@ pub(crate) fn write_hashed(
     hash: &mut (dyn FnMut(&[u8]) + Send),
 ) -> std::io::Result<()> {
     if bytes.len() < PARALLEL {
-        for (piece, at) in bytes.chunks(PIECE).zip((offset..).step_by(PIECE)) {
+        // Pieces end where blocks of the file do: whole blocks are hashed faster.
+        let (mut rest, mut at) = (bytes, offset);
+        while !rest.is_empty() {
+            let before = usize::try_from(at % PIECE as u64).unwrap_or_default();
+            let (piece, behind) = rest.split_at(rest.len().min(PIECE - before));
             write_all_at(file, piece, at)?;
             hash(piece);
+            at += piece.len() as u64;
+            rest = behind;
         }
         return Ok(());
     }
@@ -181,7 +187,7 @@ impl Staged {
 
     /// Writes all of `rows`, which must be `len` bytes, and gives their content hash.
     pub(crate) fn fill(&mut self, name: &str, rows: &mut dyn RowSource, len: u64) -> Result<u128> {
-        let mut hasher = BlockHasher::keeping(len);
+        let mut hasher = BlockHasher::keeping(0, len);
         let mut offset = 0_u64;
         rows.write_to(&mut |bytes| {
             if offset + bytes.len() as u64 > len {

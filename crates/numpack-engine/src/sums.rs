@@ -7,12 +7,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::sync::Arc;
 
 use numpack_format::{BLOCK_LEN, BlockHasher, PartialBlock, SumsFile, block_sum};
 
 use crate::deep::read_sums;
 use crate::fs::{Dir, File, Stat, read_exact_at};
-use crate::index::Piece;
+use crate::index::{Patch, Piece};
 use crate::state::ArrayState;
 
 pub(crate) const BLOCK: u64 = BLOCK_LEN as u64;
@@ -141,37 +142,35 @@ impl Sums {
         read_exact_at(file, buf, start)
     }
 
-    /// Adds rows that are written to `file` at `start`, behind everything that is committed.
-    pub(crate) fn grow(&mut self, start: u64, mut bytes: &[u8], file: &dyn File) {
+    /// Adds rows that are written to `file` at `start`, behind everything that is committed. `hashed` are
+    /// the sums of their blocks, of which the first may begin before them, and of the last one begun.
+    pub(crate) fn grow(
+        &mut self,
+        start: u64,
+        bytes: &[u8],
+        hashed: (Vec<u64>, Option<PartialBlock>),
+        file: &dyn File,
+    ) {
         if start != self.len {
             self.skip_to(start);
         }
+        let (mut blocks, mut last) = hashed;
         let filled = start % BLOCK;
         if filled > 0 {
-            let (head, rest) = bytes.split_at(bytes.len().min(at(BLOCK - filled)));
-            let complete = filled + head.len() as u64 == BLOCK;
+            let head = &bytes[..bytes.len().min(at(BLOCK - filled))];
             if let Some(tail) = self.tail_state(file) {
                 tail.update(head);
             }
-            self.len += head.len() as u64;
-            if complete {
-                let sum = match &self.tail {
-                    Tail::Written(tail) => tail.sum(),
-                    _ => 0,
-                };
-                self.blocks.push(sum);
+            match blocks.first_mut() {
+                Some(first) => *first = self.known(start / BLOCK).unwrap_or(0),
+                // The rows end in the block that they begin in.
+                None => last = None,
             }
-            bytes = rest;
         }
-        if bytes.is_empty() {
-            return;
-        }
-        let (complete, rest) = bytes.as_chunks::<BLOCK_LEN>();
-        self.blocks
-            .extend(complete.iter().map(|block| block_sum(block)));
-        self.len += bytes.len() as u64;
-        if !rest.is_empty() {
-            self.tail = Tail::Written(Box::new(PartialBlock::of(rest)));
+        self.blocks.append(&mut blocks);
+        self.len = start + bytes.len() as u64;
+        if let Some(last) = last {
+            self.tail = Tail::Written(Box::new(last));
         }
     }
 
@@ -212,29 +211,68 @@ impl Sums {
         }
     }
 
-    /// Prepares for `pieces` to be written over rows of `file`: what they fall into is compared first.
-    pub(crate) fn before_fold(&mut self, pieces: &[Piece], row_bytes: u64, file: &dyn File) {
+    /// Prepares for `pieces` to be written over rows of `file`: what is in the blocks that they fall into is
+    /// compared first. With `settle` their sums are made at once, and true only once the pieces are
+    /// written; else it is noted that they are to be made, once for all that is written until then.
+    pub(crate) fn before_fold(
+        &mut self,
+        patches: &[&Arc<Patch>],
+        pieces: &[Piece],
+        row_bytes: u64,
+        file: &dyn File,
+        settle: bool,
+    ) {
         let mut buf = Vec::new();
-        let mut done = None;
+        let (mut seen, mut open) = (None, false);
         for piece in pieces {
-            let (from, to) = (
-                piece.start * row_bytes,
-                (piece.start + piece.len) * row_bytes,
-            );
+            let rows = patches[piece.patch()].bytes(piece);
+            let from = piece.start * row_bytes;
+            let to = (from + rows.len() as u64).min(self.len);
             for block in from / BLOCK..to.div_ceil(BLOCK) {
-                if done == Some(block) || block * BLOCK >= self.len || self.is_stale(block) {
-                    continue;
+                let (start, end) = (block * BLOCK, self.len.min((block + 1) * BLOCK));
+                if seen != Some(block) {
+                    if let Some(seen) = seen.filter(|_| open) {
+                        self.settle_block(seen, &buf);
+                    }
+                    seen = Some(block);
+                    let whole = from <= start && end <= to;
+                    open = self.before_block(block, whole, file, &mut buf) && settle;
                 }
-                done = Some(block);
-                let Some(sum) = self.known(block) else {
-                    continue;
-                };
-                let end = self.len.min((block + 1) * BLOCK);
-                let fits = (from <= block * BLOCK && end <= to)
-                    || (self.read(block, file, &mut buf).is_ok() && block_sum(&buf) == sum);
-                self.written_over(block, fits);
+                if open {
+                    let (first, last) = (from.max(start), to.min(end));
+                    buf[at(first - start)..at(last - start)]
+                        .copy_from_slice(&rows[at(first - from)..at(last - from)]);
+                }
             }
         }
+        if let Some(seen) = seen.filter(|_| open) {
+            self.settle_block(seen, &buf);
+        }
+    }
+
+    /// Compares a block that rows are about to be written over, unless they are the `whole` of it, and tells
+    /// whether it is what it should be. `buf` then has it, if a sum is to be made of it.
+    fn before_block(
+        &mut self,
+        block: u64,
+        whole: bool,
+        file: &dyn File,
+        buf: &mut Vec<u8>,
+    ) -> bool {
+        let (stale, sum) = (self.is_stale(block), self.known(block));
+        if !stale && sum.is_none() {
+            return false;
+        }
+        let fits = if whole {
+            buf.resize(at(BLOCK.min(self.len - block * BLOCK)), 0);
+            true
+        } else {
+            self.read(block, file, buf).is_ok() && (stale || Some(block_sum(buf)) == sum)
+        };
+        if !stale {
+            self.written_over(block, fits);
+        }
+        fits
     }
 
     fn written_over(&mut self, block: u64, fits: bool) {
@@ -245,6 +283,15 @@ impl Sums {
             Some(sum) => *sum = 0,
             None if fits => self.tail = Tail::Stale,
             None => self.tail = Tail::Unknown,
+        }
+    }
+
+    fn settle_block(&mut self, block: u64, bytes: &[u8]) {
+        if let Some(sum) = self.blocks.get_mut(at(block)) {
+            *sum = block_sum(bytes);
+            self.stale.remove(&block);
+        } else {
+            self.tail = Tail::Written(Box::new(PartialBlock::of(bytes)));
         }
     }
 
@@ -270,13 +317,8 @@ impl Sums {
 
     /// These are of a copy of a file that has the sums `old`, with other rows in the blocks `touched`. A
     /// block that is not touched keeps the sum that it had, right or wrong; one that is has a sum only if
-    /// it was right before, as `old_block` has it.
-    pub(crate) fn inherit(
-        &mut self,
-        old: &mut Self,
-        touched: &[u64],
-        old_block: impl Fn(u64) -> Option<u64>,
-    ) {
+    /// what was `found` in it before fits.
+    pub(crate) fn inherit(&mut self, old: &mut Self, touched: &[u64], found: &[u64]) {
         if old.len != self.len {
             old.skip_to(self.len);
         }
@@ -285,10 +327,12 @@ impl Sums {
                 continue;
             }
             let before = old.known(block);
-            if touched.binary_search(&block).is_err() {
-                self.set(block, before);
-            } else if before.is_none() || old_block(block) != before {
-                self.set(block, None);
+            match touched.binary_search(&block) {
+                Err(_) => self.set(block, before),
+                Ok(i) if before.is_none() || found.get(i).copied() != before => {
+                    self.set(block, None);
+                }
+                Ok(_) => {}
             }
         }
         self.changed = old.changed;
