@@ -29,6 +29,7 @@
 mod acquire;
 mod attrs;
 mod backup;
+mod backup_sums;
 mod checkpoint;
 mod commit;
 mod copy;

@@ -266,21 +266,28 @@ impl WriteGuard<'_> {
         let bytes = base.first().map_or(&[][..], |(_, pin)| &pin.bytes()[..len]);
         let bad = old.not_as(array.meta.byte_len(), |block| sum_in(bytes, block));
         sums.changed = old.changed;
-        let width = array.meta.row_bytes();
-        let mut to = 0;
-        for run in runs {
-            let (start, end) = (run.start * width, (run.start + run.len) * width);
-            let first = bad.partition_point(|&block| (block + 1) * BLOCK <= start);
-            for &block in bad[first..]
-                .iter()
-                .take_while(|&&block| block * BLOCK < end)
-            {
-                let from = (block * BLOCK).max(start) - start + to;
-                let upto = ((block + 1) * BLOCK).min(end) - start + to;
-                (from / BLOCK..upto.div_ceil(BLOCK)).for_each(|block| sums.set(block, None));
-            }
-            to += end - start;
+        for block in gathered(&bad, runs, array.meta.row_bytes()) {
+            sums.set(block, None);
         }
         Ok(())
     }
+}
+
+/// The blocks of a copy of some `runs` of rows that are made of rows in the blocks `bad`, which ascend.
+pub(crate) fn gathered(bad: &[u64], runs: &[Run], width: u64) -> Vec<u64> {
+    let (mut blocks, mut to) = (Vec::new(), 0);
+    for run in runs {
+        let (start, end) = (run.start * width, (run.start + run.len) * width);
+        let first = bad.partition_point(|&block| (block + 1) * BLOCK <= start);
+        for &block in bad[first..]
+            .iter()
+            .take_while(|&&block| block * BLOCK < end)
+        {
+            let from = (block * BLOCK).max(start) - start + to;
+            let upto = ((block + 1) * BLOCK).min(end) - start + to;
+            blocks.extend(from / BLOCK..upto.div_ceil(BLOCK));
+        }
+        to += end - start;
+    }
+    blocks
 }

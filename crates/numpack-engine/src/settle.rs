@@ -77,17 +77,10 @@ impl WriteGuard<'_> {
         known: u64,
         files: &mut Vec<Arc<dyn File>>,
     ) -> Result<u64> {
-        if sums.sums.iter().all(|&sum| sum == 0) {
-            return Ok(0);
-        }
-        if let [only] = sums.sums[..] {
-            return Ok(only);
-        }
-        let bytes = sums.encode();
-        let hash = SumsFile::hash(&bytes);
-        if hash == known {
+        let (hash, bytes) = at_rest(sums);
+        let Some(bytes) = bytes.filter(|_| hash != known) else {
             return Ok(hash);
-        }
+        };
         let path = paths::sums(hash);
         // What an interrupted checkpoint left under this name need not be whole.
         self.remove(&path)?;
@@ -120,6 +113,18 @@ impl WriteGuard<'_> {
         match store_files::parse_sums_file(name) {
             Some(hash) if !known.contains(&hash) => self.remove(&paths::sums(hash)),
             _ => Ok(()),
+        }
+    }
+}
+
+/// What the metadata says of some sums, and the content of the file that they take, if they need one.
+pub(crate) fn at_rest(sums: &SumsFile) -> (u64, Option<Vec<u8>>) {
+    match sums.sums[..] {
+        [only] => (only, None),
+        _ if sums.sums.iter().all(|&sum| sum == 0) => (0, None),
+        _ => {
+            let bytes = sums.encode();
+            (SumsFile::hash(&bytes), Some(bytes))
         }
     }
 }
