@@ -12,6 +12,7 @@
 )]
 
 mod attrs;
+mod backup_sums;
 mod copies;
 mod corruption;
 mod counts;
