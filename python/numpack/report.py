@@ -1,6 +1,6 @@
 """`Report`: what `NumPack.verify` has found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Report"]
 
@@ -28,7 +28,7 @@ class Report:
     unchecked: list[str]
     leftovers: list[str]
     checked_bytes: int
-    _text: str
+    _text: str = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         return self._text
