@@ -227,7 +227,11 @@ impl Sums {
         for piece in pieces {
             let rows = patches[piece.patch()].bytes(piece);
             let from = piece.start * row_bytes;
+            // Rows that another process has added have no sums.
             let to = (from + rows.len() as u64).min(self.len);
+            if from >= to {
+                continue;
+            }
             for block in from / BLOCK..to.div_ceil(BLOCK) {
                 let (start, end) = (block * BLOCK, self.len.min((block + 1) * BLOCK));
                 if seen != Some(block) {
