@@ -184,10 +184,11 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
     def verify(self, deep: bool = False) -> Report:
         """Look through the store for damage; nothing is written, and writers may go on.
 
-        Looked at are the metadata, the deletion bitmaps, the journal, the lengths of the data files and
-        what lies in the directory for no reason; with `deep` also every row of which a checksum is
-        known. What was written by another program, or in a session that was not closed, may have none: it
-        is told of in `unchecked`. What is wrong is in the report and not raised.
+        Looked at are the metadata, the deletion bitmaps, the journal, the lengths of the data
+        files and what lies in the directory for no reason; with `deep` also every row of which a
+        checksum is known. What was written by another program, or in a session that was not
+        closed, may have none: it is told of in `unchecked`. What is wrong is in the report and not
+        raised.
 
         >>> with NumPack("s.npk") as npk:
         ...     npk.save({"a": np.arange(4)})

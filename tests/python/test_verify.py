@@ -156,7 +156,7 @@ def test_leftovers(closed):
 
 
 def test_an_open_store_and_its_views(path, arrays):
-    """What is not checkpointed has the hashes of its records; replaced rows wait for a checkpoint."""
+    """What is not checkpointed has hashes in its records; replaced rows wait."""
     with NumPack(path) as npk:
         npk.save(arrays)
         view = npk.view("rows")
@@ -288,7 +288,7 @@ with NumPack(sys.argv[1]) as npk:
 
 
 def test_repair_after_another_version(closed, python_042):
-    """Metadata that it wrote anew without another change is put back, and the waiting commits count."""
+    """Metadata that it wrote anew for nothing is put back, and the waiting commits count."""
     run_python(KILLED, closed)
     with NumPack(closed, mode="r") as npk:
         expected = {name: npk.load(name) for name in npk.get_member_list()}
