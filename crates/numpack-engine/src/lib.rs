@@ -53,6 +53,7 @@ mod pin;
 mod pins;
 mod plan;
 mod read;
+mod reaper;
 mod recovery;
 mod registry;
 mod rename;

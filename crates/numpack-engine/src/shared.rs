@@ -103,9 +103,14 @@ impl Shared {
     pub(crate) fn reload(&self, seen: &mut Seen) -> Result<()> {
         let loaded = load::load(&*self.dir, &self.path)?;
         *self.journal.write() = loaded.journal;
+        let known = seen.header.is_none()
+            || (seen.header == loaded.seen.header && seen.hint_seq == loaded.seen.hint_seq);
         *seen = loaded.seen;
         *self.state.write() = loaded.state;
         self.publish(seen);
+        if !known {
+            self.pins.note_foreign();
+        }
         Ok(())
     }
 
@@ -196,6 +201,8 @@ impl Shared {
             })?;
         }
         seen.cursor = Some(cursor);
+        drop(state);
+        self.pins.note_foreign();
         Ok(())
     }
 
