@@ -46,6 +46,7 @@ mod lock;
 mod locked;
 mod mapping;
 mod memory;
+mod network;
 mod options;
 mod overlay;
 mod paths;
