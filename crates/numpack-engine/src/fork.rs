@@ -53,6 +53,8 @@ extern "C" fn in_parent() {
 }
 
 extern "C" fn in_child() {
+    // The parent's thread may just have been asking; the child has no such thread.
+    AT_WORK.store(false, Ordering::SeqCst);
     FORKING.store(0, Ordering::SeqCst);
     GENERATION.fetch_add(1, Ordering::Relaxed);
     COUNT.fetch_add(1, Ordering::Relaxed);

@@ -40,7 +40,10 @@ pub(crate) fn watch(pins: &Arc<Pins>) -> bool {
         }
         watch.process = Some(process);
     }
-    watch.pins.push(Arc::downgrade(pins));
+    // One whose locks were given back early may still be in the list.
+    if !(watch.pins.iter()).any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(pins))) {
+        watch.pins.push(Arc::downgrade(pins));
+    }
     true
 }
 
