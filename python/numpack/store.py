@@ -59,6 +59,9 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
         changes, which is detected.
     lock_timeout : float
         Seconds to wait for another writer before BusyError.
+    network_fs : bool
+        Write to a store on a network file system (NFS, SMB, 9P, Ceph, Lustre, AFS), which is a
+        StorageError otherwise: several machines would overwrite each other's changes.
 
     Examples
     --------

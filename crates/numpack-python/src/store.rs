@@ -70,6 +70,7 @@ impl Store {
         mode: &str,
         durability: &str,
         lock_timeout: f64,
+        network_fs: bool,
     ) -> PyResult<Self> {
         let options = Options::default()
             .with_mode(mode.parse().map_err(|error| errors::engine(py, error))?)
@@ -79,6 +80,7 @@ impl Store {
                     .map_err(|error| errors::engine(py, error))?,
             )
             .with_lock_timeout(Duration::try_from_secs_f64(lock_timeout).unwrap_or(Duration::MAX))
+            .with_network(network_fs)
             .with_interrupt(signals::interrupt());
         let engine = detached(py, || numpack::Store::open(&path, &options))?;
         Ok(Self { engine })
