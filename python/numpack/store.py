@@ -60,7 +60,7 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
     lock_timeout : float
         Seconds to wait for another writer before BusyError.
     network_fs : bool
-        Write to a store on a network file system (NFS, SMB, 9P, Ceph, Lustre, AFS), which is a
+        Write to a store on a network file system (NFS, SMB, Ceph, Lustre, AFS), which is a
         StorageError otherwise: several machines would overwrite each other's changes.
 
     Examples

@@ -1,7 +1,8 @@
 //! File systems of other machines, told by the number that the operating system gives each kind.
 //!
 //! Locks and maps of such a file system are not coherent between machines, and with some not even within
-//! one. FUSE is not among them: it is what local encrypted and layered directories are, too.
+//! one. FUSE and 9P are not among them: local encrypted and layered directories, and the roots of sandboxes,
+//! are such file systems, too.
 
 use std::path::Path;
 
@@ -9,12 +10,11 @@ use crate::error::{Error, Result};
 use crate::fs::Dir;
 use crate::options::Options;
 
-const KINDS: [(u32, &str); 9] = [
+const KINDS: [(u32, &str); 8] = [
     (0x0000_6969, "NFS"),
     (0x0000_517b, "SMB"),
     (0xff53_4d42, "CIFS"),
     (0xfe53_4d42, "SMB2"),
-    (0x0102_1997, "9P"),
     (0x00c3_6400, "Ceph"),
     (0x0bd0_0bd0, "Lustre"),
     (0x5346_414f, "AFS"),
