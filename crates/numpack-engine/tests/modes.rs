@@ -137,7 +137,6 @@ fn a_network_file_system_is_read_and_not_written_to_unless_that_is_allowed() {
         0x517b,
         0xff53_4d42,
         0xfe53_4d42,
-        0x0102_1997,
         0x00c3_6400,
         0x0bd0_0bd0,
         0x5346_414f,
@@ -156,8 +155,9 @@ fn a_network_file_system_is_read_and_not_written_to_unless_that_is_allowed() {
         open_on_kind(kind, path, &read).unwrap();
         open_on_kind(kind, path, &allowed).unwrap();
     }
-    // ext4, btrfs, XFS, tmpfs, overlayfs, FUSE, and where nothing is known.
+    // 9P, ext4, btrfs, XFS, tmpfs, overlayfs, FUSE, and where nothing is known.
     let local = [
+        0x0102_1997,
         0xef53,
         0x9123_683e,
         0x5846_5342,
