@@ -26,6 +26,7 @@ mod ndarray;
 mod params;
 mod query;
 mod relation;
+mod report;
 mod requested;
 mod selection;
 mod signals;
@@ -63,6 +64,8 @@ mod _internal {
     use super::query::Query;
     #[pymodule_export]
     use super::relation::{arrow_schema, arrow_stream, arrow_table};
+    #[pymodule_export]
+    use super::report::Report;
     #[pymodule_export]
     use super::selection::resolve_rows;
     #[pymodule_export]
