@@ -1,8 +1,8 @@
 //! CREATE EXTERNAL TABLE: a table of files, or of another store, for as long as the connection lives.
 
+use datafusion::common::TableReference;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::CreateExternalTable;
-use datafusion::sql::TableReference;
 
 use crate::connection::Connection;
 use crate::error::{Result, SqlError};

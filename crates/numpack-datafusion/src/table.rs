@@ -136,7 +136,10 @@ impl NumPackTable {
             Some(array) => Ok(array.clone()),
             None => Err(numpack_engine::Error::NotFound { name: name.clone() }),
         };
-        let arrays = names.iter().map(array).collect::<Result<Vec<_>, _>>()?;
+        let arrays = names
+            .iter()
+            .map(array)
+            .collect::<numpack_engine::Result<Vec<_>>>()?;
         let relation = Relation::new(&arrays)?;
         relation.expect_schema(&self.schema)?;
         Ok(Some(Self::instant(relation, store)))
