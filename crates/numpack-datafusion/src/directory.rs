@@ -29,10 +29,6 @@ impl Directory {
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The names of all tables, sorted. `train.npk` is the table `train`, unless there is a store
     /// `train` beside it.
     pub(crate) fn tables(&self) -> Result<Vec<String>> {

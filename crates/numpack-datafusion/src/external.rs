@@ -1,8 +1,9 @@
-//! CREATE EXTERNAL TABLE: a table of files, or of another store, for as long as the connection lives.
+//! CREATE EXTERNAL TABLE: a table of files, or of another store, for as long as the connection lives
+//! or until DROP TABLE, which leaves the files alone.
 
 use datafusion::common::TableReference;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::CreateExternalTable;
+use datafusion::logical_expr::{CreateExternalTable, DropTable};
 
 use crate::connection::Connection;
 use crate::error::{Result, SqlError};
@@ -40,6 +41,12 @@ pub(crate) async fn create(
     let table = factory.create(state, command).await?;
     connection.session.set(name, table);
     Ok(())
+}
+
+/// Takes a table away that [`create`] has made; false where it has made none of this name.
+pub(crate) fn drop_table(connection: &Connection, command: &DropTable) -> bool {
+    let name = plain(&command.name);
+    name.is_ok_and(|name| connection.session.remove(name).is_some())
 }
 
 /// The name of a table of the connection, which lie in the default schema.

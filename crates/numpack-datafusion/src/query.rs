@@ -76,8 +76,17 @@ impl Query {
     ) -> Result<Self> {
         let logical = state.create_logical_plan(&numbered(sql)?).await?;
         let logical = params.bind(logical)?;
-        if let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(command)) = &logical {
-            external::create(connection, &state, reach, command).await?;
+        let done = match &logical {
+            LogicalPlan::Ddl(DdlStatement::CreateExternalTable(command)) => {
+                external::create(connection, &state, reach, command).await?;
+                true
+            }
+            LogicalPlan::Ddl(DdlStatement::DropTable(command)) => {
+                external::drop_table(connection, command)
+            }
+            _ => false,
+        };
+        if done {
             return Ok(Self {
                 connection: connection.clone(),
                 schema: Arc::new(logical.schema().as_arrow().clone()),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchemaRef, Result as DataFusionResult, not_impl_err};
-use datafusion::datasource::source::DataSourceExec;
+use datafusion::common::{DFSchemaRef, Result as DataFusionResult, Statistics, not_impl_err};
+use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -126,6 +126,14 @@ impl NumPackTable {
         }
     }
 
+    /// The store that the table is of; None where it was made of a snapshot alone.
+    pub fn store(&self) -> Option<&Store> {
+        match &self.origin {
+            Origin::Store { store, .. } => Some(store),
+            Origin::Instant { store, .. } => store.as_ref(),
+        }
+    }
+
     /// A live table as it is at an instant; None for one that is of an instant already.
     pub(crate) fn instant_of(&self, instants: &Instants) -> Result<Option<Self>> {
         let Origin::Store { store, names } = &self.origin else {
@@ -184,6 +192,14 @@ impl TableProvider for NumPackTable {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let source = NumPackSource::new(self.relation().ok()?, None, None).ok()?;
+        source
+            .partition_statistics(None)
+            .ok()
+            .map(Arc::unwrap_or_clone)
     }
 
     async fn scan(
