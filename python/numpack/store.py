@@ -430,7 +430,7 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
         *args, **params
             Values for `?` (or `$1`) and `$name`: None, bool, int, float, str, lists of these, NumPy
             scalars, and vectors, which are FixedSizeLists of their own dtype. A pyarrow, Polars or
-            pandas table (anything with `__arrow_c_stream__`) among `params` is a table of that name.
+            pandas table (anything with `__arrow_c_stream__`) in `params` is a table of its name.
 
         >>> with NumPack("q.npk", drop_if_exists=True) as npk:
         ...     npk.save({"id": np.arange(4), "score": np.array([1.0, 2.0, 3.0, 4.0])})

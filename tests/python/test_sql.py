@@ -1,4 +1,4 @@
-"""SQL from Python: parameters, tables of other libraries, connections, lazy results, the capsule."""
+"""SQL from Python: parameters, foreign tables, connections, lazy results, the capsule."""
 
 import signal
 import sys
@@ -191,9 +191,11 @@ def test_a_memory_limit_is_kept(npk):
     with numpack.connect(npk, memory_limit=2, threads=2) as db:
         found = db.sql("SELECT a FROM self ORDER BY a").to_numpy()["a"]
         assert_same(found, np.arange(400_000))
-    with numpack.connect(npk, memory_limit=0.001) as db:
-        with pytest.raises(ValueError, match="Resources exhausted"):
-            db.sql("SELECT a FROM self ORDER BY a").to_arrow()
+    with (
+        numpack.connect(npk, memory_limit=0.001) as db,
+        pytest.raises(ValueError, match="Resources exhausted"),
+    ):
+        db.sql("SELECT a FROM self ORDER BY a").to_arrow()
 
 
 # ---------------------------------------------------------------------- results
