@@ -4,14 +4,15 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchemaRef, Result as DataFusionResult, not_impl_err};
-use datafusion::datasource::source::DataSourceExec;
+use datafusion::common::{DFSchemaRef, Result as DataFusionResult, Statistics, not_impl_err};
+use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use numpack_engine::{Mode, Options, Snapshot, Store};
 
 use crate::error::Result;
+use crate::instants::Instants;
 use crate::relation::Relation;
 use crate::source::NumPackSource;
 
@@ -55,8 +56,11 @@ pub struct NumPackTable {
 enum Origin {
     /// From a snapshot of these arrays, taken anew by each scan.
     Store { store: Store, names: Vec<String> },
-    /// From one instant.
-    Instant(Arc<Relation>),
+    /// From one instant, of a store where the table knows it.
+    Instant {
+        relation: Arc<Relation>,
+        store: Option<Store>,
+    },
 }
 
 impl NumPackTable {
@@ -65,8 +69,18 @@ impl NumPackTable {
     /// # Errors
     /// What [`Store::open`] and [`NumPackTable::all`] report.
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
+        Self::open_arrays(path, &[])
+    }
+
+    /// These arrays of the store at `path`, in this order, or all of them where none is named.
+    pub(crate) fn open_arrays(path: impl AsRef<Path>, names: &[String]) -> Result<Arc<Self>> {
         let store = Store::open(path.as_ref(), &Options::default().with_mode(Mode::Read))?;
-        Ok(Arc::new(Self::all(&store)?))
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Ok(Arc::new(if names.is_empty() {
+            Self::all(&store)?
+        } else {
+            Self::new(&store, &names)?
+        }))
     }
 
     /// All arrays that a store has now, in member order. Arrays added later are not in the table.
@@ -94,14 +108,49 @@ impl NumPackTable {
     /// # Errors
     /// As for [`NumPackTable::all`].
     pub fn at(snapshot: &Snapshot) -> Result<Self> {
-        Ok(Self::instant(Relation::all(snapshot)?))
+        Ok(Self::fixed(Relation::all(snapshot)?, None))
     }
 
-    pub(crate) fn instant(relation: Relation) -> Self {
+    /// Arrays of one instant of `store`.
+    pub(crate) fn instant(relation: Relation, store: &Store) -> Self {
+        Self::fixed(relation, Some(store.clone()))
+    }
+
+    fn fixed(relation: Relation, store: Option<Store>) -> Self {
         Self {
             schema: Arc::clone(relation.schema()),
-            origin: Origin::Instant(Arc::new(relation)),
+            origin: Origin::Instant {
+                relation: Arc::new(relation),
+                store,
+            },
         }
+    }
+
+    /// The store that the table is of; None where it was made of a snapshot alone.
+    pub fn store(&self) -> Option<&Store> {
+        match &self.origin {
+            Origin::Store { store, .. } => Some(store),
+            Origin::Instant { store, .. } => store.as_ref(),
+        }
+    }
+
+    /// A live table as it is at an instant; None for one that is of an instant already.
+    pub(crate) fn instant_of(&self, instants: &Instants) -> Result<Option<Self>> {
+        let Origin::Store { store, names } = &self.origin else {
+            return Ok(None);
+        };
+        let snapshot = instants.of(store, None)?;
+        let array = |name: &String| match snapshot.get(name) {
+            Some(array) => Ok(array.clone()),
+            None => Err(numpack_engine::Error::NotFound { name: name.clone() }),
+        };
+        let arrays = names
+            .iter()
+            .map(array)
+            .collect::<numpack_engine::Result<Vec<_>>>()?;
+        let relation = Relation::new(&arrays)?;
+        relation.expect_schema(&self.schema)?;
+        Ok(Some(Self::instant(relation, store)))
     }
 
     fn live(store: &Store, relation: &Relation) -> Self {
@@ -118,7 +167,7 @@ impl NumPackTable {
     /// What the next scan sees.
     fn relation(&self) -> Result<Arc<Relation>> {
         match &self.origin {
-            Origin::Instant(relation) => Ok(Arc::clone(relation)),
+            Origin::Instant { relation, .. } => Ok(Arc::clone(relation)),
             Origin::Store { store, names } => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let relation = Relation::new(store.snapshot(&names)?.arrays())?;
@@ -143,6 +192,14 @@ impl TableProvider for NumPackTable {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let source = NumPackSource::new(self.relation().ok()?, None, None).ok()?;
+        source
+            .partition_statistics(None)
+            .ok()
+            .map(Arc::unwrap_or_clone)
     }
 
     async fn scan(

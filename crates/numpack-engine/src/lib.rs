@@ -36,6 +36,7 @@ mod copy;
 mod deep;
 mod deletions;
 mod desk;
+mod directory;
 mod dump;
 mod error;
 mod fold;
@@ -80,6 +81,7 @@ mod writer;
 mod written;
 
 pub use deletions::Run;
+pub use directory::{directories_in, stores_in};
 pub use dump::{JournalDump, dump_journal};
 pub use error::{Error, Result};
 pub use fork::generation as fork_generation;
