@@ -34,10 +34,14 @@ macro_rules! files {
 files! {
     deleted_rows: "deleted_rows.slt",
     errors: "errors.slt",
+    explain_filters: "explain/filters.slt",
     explain_scan: "explain/scan.slt",
+    filters: "filters.slt",
+    item: "item.slt",
     limit: "limit.slt",
     projection: "projection.slt",
     row_id: "row_id.slt",
+    row_ranges: "row_ranges.slt",
     select: "select.slt",
     types: "types.slt",
 }

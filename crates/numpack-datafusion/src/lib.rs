@@ -25,6 +25,7 @@
 //! ```
 
 mod error;
+mod item;
 mod query;
 mod relation;
 mod runtime;

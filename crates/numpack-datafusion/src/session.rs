@@ -1,5 +1,9 @@
+use std::sync::Arc;
+
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
+
+use crate::item::ItemRewrite;
 
 /// Names of the catalog and the schema that unqualified tables are looked up in.
 pub(crate) const CATALOG: &str = "numpack";
@@ -23,7 +27,10 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
         // group-bys are still spread, by hash.
         .with_round_robin_repartition(false);
     config.options_mut().sql_parser.enable_ident_normalization = false;
-    SessionStateBuilder::new_with_default_features()
-        .with_config(config)
-        .build()
+    let mut builder = SessionStateBuilder::new_with_default_features().with_config(config);
+    builder
+        .analyzer()
+        .get_or_insert_default()
+        .add_function_rewrite(Arc::new(ItemRewrite::new()));
+    builder.build()
 }

@@ -15,7 +15,6 @@ use numpack_arrow::ColumnReader;
 
 pub(crate) use self::metrics::ScanMetrics;
 use self::rows::Rows;
-pub(crate) use self::rows::count;
 pub(crate) use self::stream::stream;
 use crate::error::SqlError;
 use crate::source::Filter;

@@ -1,7 +1,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array};
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use numpack_arrow::LiveRows;
 
@@ -136,7 +136,7 @@ impl Rows {
 }
 
 /// A number of rows or bytes of one batch, which is in memory and so fits.
-pub(crate) fn count(n: u64) -> usize {
+fn count(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 

@@ -8,9 +8,8 @@ use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking};
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr_common::physical_expr::is_dynamic_physical_expr;
 
 use super::leaf::Leaves;
 use super::uncast::uncast;
@@ -49,7 +48,7 @@ impl Filter {
         })?;
         Ok(Self {
             schema: leaves.schema(&reads),
-            dynamic: is_dynamic_physical_expr(&expr),
+            dynamic: DynamicFilterTracking::classify(&expr).contains_dynamic_filter(),
             row_bytes: reads.iter().map(|&p| leaves.row_bytes(relation, p)).sum(),
             expr,
             reads,
@@ -94,7 +93,7 @@ impl fmt::Display for Filter {
 }
 
 /// `expr` with each column replaced.
-pub(crate) fn map_columns(
+fn map_columns(
     expr: Arc<dyn PhysicalExpr>,
     mut replace: impl FnMut(&Column) -> DataFusionResult<Arc<dyn PhysicalExpr>>,
 ) -> DataFusionResult<Arc<dyn PhysicalExpr>> {

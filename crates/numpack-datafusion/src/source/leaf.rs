@@ -4,6 +4,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use numpack_arrow::ColumnReader;
 
 use crate::error::Result;
+use crate::item::position_in;
 use crate::relation::{COLUMNS, Relation};
 
 /// Something that a scan can read of each row.
@@ -38,6 +39,16 @@ impl Leaves {
         });
         self.leaves.push(leaf);
         self.leaves.len() - 1
+    }
+
+    /// The place of the value that `index` names of the lists at `place`; None for an index that
+    /// is out of range.
+    pub(crate) fn item(&mut self, relation: &Relation, place: usize, index: i64) -> Option<usize> {
+        let Leaf::Column(column) = self.leaves[place] else {
+            return None;
+        };
+        let position = position_in(self.fields[place].data_type(), index)?;
+        Some(self.place(relation, Leaf::Item { column, position }))
     }
 
     pub(crate) fn get(&self, place: usize) -> Leaf {

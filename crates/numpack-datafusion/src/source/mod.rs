@@ -16,7 +16,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::Result as DataFusionResult;
 use datafusion::common::Statistics;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source::DataSource;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
@@ -34,10 +34,10 @@ use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
 pub(crate) use self::filter::Filter;
-use self::filter::map_columns;
 use self::leaf::{Leaf, Leaves};
 pub(crate) use self::ranges::RowRanges;
 use self::row_id::rows_of;
+use crate::item::item_of;
 use crate::relation::Relation;
 use crate::scan::{Scan, ScanMetrics, stream};
 
@@ -118,13 +118,30 @@ impl NumPackSource {
         )])
     }
 
+    /// The leaf that `expr` over the output is, if it is just one.
+    fn leaf(&mut self, expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+        if let Some(column) = expr.downcast_ref::<Column>() {
+            return Some(self.output[column.index()]);
+        }
+        let (lists, index) = item_of(expr)?;
+        let place = self.output[lists.index()];
+        self.leaves.item(&self.relation, place, index)
+    }
+
     /// An expression over the output as one over the leaves.
-    fn over_leaves(&self, expr: Arc<dyn PhysicalExpr>) -> DataFusionResult<Arc<dyn PhysicalExpr>> {
-        map_columns(expr, |column| {
-            let place = self.output[column.index()];
+    fn over_leaves(
+        &mut self,
+        expr: Arc<dyn PhysicalExpr>,
+    ) -> DataFusionResult<Arc<dyn PhysicalExpr>> {
+        expr.transform_down(|expr| {
+            let Some(place) = self.leaf(&expr) else {
+                return Ok(Transformed::no(expr));
+            };
             let name = self.leaves.field(place).name();
-            Ok(Arc::new(Column::new(name, place)))
+            let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(name, place));
+            Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
         })
+        .data()
     }
 
     /// Takes a predicate over the leaves on.
@@ -204,21 +221,20 @@ impl DataSource for NumPackSource {
         &self,
         projection: &ProjectionExprs,
     ) -> DataFusionResult<Option<Arc<dyn DataSource>>> {
-        let mut output = Vec::new();
+        let mut source = self.clone();
         let mut fields: Vec<Field> = Vec::new();
+        let mut output = Vec::new();
         for projected in projection.iter() {
-            let Some(column) = projected.expr.downcast_ref::<Column>() else {
+            let Some(leaf) = source.leaf(&projected.expr) else {
                 return Ok(None);
             };
-            output.push(self.output[column.index()]);
-            let field = self.schema.field(column.index()).clone();
-            fields.push(field.with_name(&projected.alias));
+            let field = projected.expr.return_field(&self.schema)?;
+            fields.push(field.as_ref().clone().with_name(&projected.alias));
+            output.push(leaf);
         }
-        Ok(Some(Arc::new(Self {
-            output,
-            schema: Arc::new(Schema::new(fields)),
-            ..self.clone()
-        })))
+        source.output = output;
+        source.schema = Arc::new(Schema::new(fields));
+        Ok(Some(Arc::new(source)))
     }
 
     fn try_pushdown_filters(
@@ -236,7 +252,7 @@ impl DataSource for NumPackSource {
         let mut source = self.clone();
         let taken = vec![PushedDown::Yes; filters.len()];
         for filter in filters {
-            let filter = self.over_leaves(filter)?;
+            let filter = source.over_leaves(filter)?;
             for predicate in split_conjunction(&filter) {
                 source.add_filter(Arc::clone(predicate))?;
             }
