@@ -33,6 +33,7 @@ mod external;
 mod factory;
 pub mod ffi;
 mod instants;
+mod item;
 mod params;
 mod query;
 mod query_catalog;

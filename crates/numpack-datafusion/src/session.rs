@@ -4,6 +4,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::factory::{NUMPACK, NumPackTableFactory};
+use crate::item::ItemRewrite;
 use crate::read_numpack::{READ_NUMPACK, ReadNumPack};
 
 /// Names of the catalog and the schema that unqualified tables are looked up in.
@@ -62,10 +63,14 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
         // group-bys are still spread, by hash.
         .with_round_robin_repartition(false);
     config.options_mut().sql_parser.enable_ident_normalization = false;
-    let mut state = SessionStateBuilder::new_with_default_features()
+    let mut builder = SessionStateBuilder::new_with_default_features()
         .with_config(config)
-        .with_table_factory(NUMPACK.to_owned(), Arc::new(NumPackTableFactory))
-        .build();
+        .with_table_factory(NUMPACK.to_owned(), Arc::new(NumPackTableFactory));
+    builder
+        .analyzer()
+        .get_or_insert_default()
+        .add_function_rewrite(Arc::new(ItemRewrite::new()));
+    let mut state = builder.build();
     state.register_udtf(READ_NUMPACK, Arc::new(ReadNumPack));
     state
 }

@@ -209,7 +209,7 @@ impl TableProvider for NumPackTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let source = NumPackSource::new(self.relation()?, projection, limit)?;
+        let source = NumPackSource::new(self.relation()?, projection, limit);
         Ok(DataSourceExec::from_data_source(source))
     }
 
