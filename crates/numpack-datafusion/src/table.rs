@@ -195,7 +195,7 @@ impl TableProvider for NumPackTable {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        let source = NumPackSource::new(self.relation().ok()?, None, None).ok()?;
+        let source = NumPackSource::new(self.relation().ok()?, None, None);
         source
             .partition_statistics(None)
             .ok()
