@@ -110,7 +110,7 @@ fn every_format_gives_back_what_it_was_given() {
         .unwrap();
         let last = last.unwrap();
         assert_eq!((last.done, last.total), (24, 24), "{format:?}");
-        let back = self::Store::open(&dir.path().join(format.name()), &Options::default()).unwrap();
+        let back = Store::open(&dir.path().join(format.name()), &Options::default()).unwrap();
         take(&back, &file).unwrap();
         let array = back.array("a").unwrap();
         // Text does not say how wide its numbers are.
