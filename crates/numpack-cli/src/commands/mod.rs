@@ -1,12 +1,15 @@
 //! One file a command.
+mod convert;
 mod info;
 mod journal;
 mod ls;
+mod tidy;
 
 use std::io::Write;
 use std::path::Path;
 
 use numpack::{Mode, Options, Store};
+use numpack_convert::{ExportOptions, ImportOptions};
 
 use crate::args::Command;
 use crate::failure::Failure;
@@ -27,6 +30,38 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write, style: Style) -> Resul
             json,
         } => info::array(dir, array, *json, out),
         Command::Journal { dir, json } => journal::run(dir, *json, out, style),
+        Command::Import {
+            files,
+            dir,
+            name,
+            columns,
+            overwrite,
+            format,
+            json,
+        } => {
+            let options = ImportOptions {
+                format: *format,
+                name: name.clone(),
+                columns: columns.clone(),
+                overwrite: *overwrite,
+            };
+            convert::import(files, dir, &options, *json, out)
+        }
+        Command::Export {
+            dir,
+            file,
+            arrays,
+            format,
+            json,
+        } => {
+            let options = ExportOptions {
+                format: *format,
+                arrays: arrays.clone(),
+            };
+            convert::export(dir, file, &options, *json, out)
+        }
+        Command::Compact { dir, arrays, json } => tidy::compact(dir, arrays, *json, out),
+        Command::Checkpoint { dir, json } => tidy::checkpoint(dir, *json, out),
     }
 }
 
