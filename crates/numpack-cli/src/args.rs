@@ -2,19 +2,20 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use numpack_convert::Format;
 
 /// Look into NumPack stores: directories of fixed-width arrays.
 #[derive(Debug, Parser)]
 #[command(name = "numpack", version, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 success, 1 error, 2 usage. Only verify --repair changes a store."
+    after_help = "Exit codes: 0 success, 1 error, 2 usage. ls, info, journal, export and verify\nwithout --repair change nothing in a store."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// The commands; each but `verify --repair` opens its store read-only.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the arrays of a store
@@ -60,4 +61,68 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Take files over into a store, all of them or none
+    Import {
+        /// Files: npy, npz, csv, parquet, arrow, arrows
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The store's directory; made if it is not there
+        dir: PathBuf,
+        /// The array's name, where one is imported
+        #[arg(long)]
+        name: Option<String>,
+        /// Only these columns or entries
+        #[arg(long, value_delimiter = ',')]
+        columns: Option<Vec<String>>,
+        /// Replace arrays of the same name
+        #[arg(long)]
+        overwrite: bool,
+        /// The files' format, whatever their extensions say
+        #[arg(long, value_parser = format)]
+        format: Option<Format>,
+        /// Print one JSON object instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write arrays into one file
+    Export {
+        /// The store's directory
+        dir: PathBuf,
+        /// The file: npy, npz, csv, parquet, arrow, arrows
+        file: PathBuf,
+        /// Only these arrays, in this order
+        #[arg(long, value_delimiter = ',')]
+        arrays: Option<Vec<String>>,
+        /// The file's format, whatever its extension says
+        #[arg(long, value_parser = format)]
+        format: Option<Format>,
+        /// Print one JSON object instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write arrays anew without their deleted rows
+    Compact {
+        /// The store's directory
+        dir: PathBuf,
+        /// The arrays; without any, all that have deleted rows
+        arrays: Vec<String>,
+        /// Print one JSON object instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fold the journal into the files that NumPack 0.4 reads
+    Checkpoint {
+        /// The store's directory
+        dir: PathBuf,
+        /// Print one JSON object instead of text
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A format by its name.
+fn format(name: &str) -> Result<Format, String> {
+    let names = Format::ALL.map(Format::name);
+    let named = Format::ALL.into_iter().find(|format| format.name() == name);
+    named.ok_or_else(|| format!("the formats are {}", names.join(", ")))
 }

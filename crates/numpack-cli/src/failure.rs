@@ -7,6 +7,8 @@ use std::io;
 pub(crate) enum Failure {
     /// The store could not be read.
     Store(numpack::Error),
+    /// A file could not be taken over or written.
+    Convert(numpack_convert::Error),
     /// Its text names the array asked for and the arrays there are.
     NoSuchArray(String),
     /// Something is wrong with the store, which has been said.
@@ -19,6 +21,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => match hint(error) {
+                Some(hint) => write!(f, "{error} (hint: {hint})"),
+                None => write!(f, "{error}"),
+            },
+            Self::Convert(error) => match convert_hint(error) {
                 Some(hint) => write!(f, "{error} (hint: {hint})"),
                 None => write!(f, "{error}"),
             },
@@ -45,6 +51,28 @@ fn hint(error: &numpack::Error) -> Option<&'static str> {
             Some("a store that only NumPack 0.4 has written has no journal")
         }
         _ => None,
+    }
+}
+
+/// What to try next with a file.
+fn convert_hint(error: &numpack_convert::Error) -> Option<&'static str> {
+    use numpack_convert::Error as Convert;
+    match error {
+        Convert::Engine(numpack::Error::AlreadyExists { .. }) => {
+            Some("--overwrite replaces arrays of the same name")
+        }
+        Convert::Engine(error) => hint(error),
+        Convert::UnknownFormat { .. } => Some("--format says which one it is"),
+        Convert::Unsupported { .. } | Convert::Nulls { .. } => {
+            Some("--columns takes only the columns that are named")
+        }
+        _ => None,
+    }
+}
+
+impl From<numpack_convert::Error> for Failure {
+    fn from(error: numpack_convert::Error) -> Self {
+        Self::Convert(error)
     }
 }
 

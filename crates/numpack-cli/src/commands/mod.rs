@@ -1,13 +1,16 @@
 //! One file a command.
+mod convert;
 mod info;
 mod journal;
 mod ls;
+mod tidy;
 mod verify;
 
 use std::io::Write;
 use std::path::Path;
 
 use numpack::{Mode, Options, Store};
+use numpack_convert::{ExportOptions, ImportOptions};
 
 use crate::args::Command;
 use crate::failure::Failure;
@@ -43,6 +46,38 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write, style: Style) -> Resul
             verify::run(dir, wanted, out)
         }
         Command::Journal { dir, json } => journal::run(dir, *json, out, style),
+        Command::Import {
+            files,
+            dir,
+            name,
+            columns,
+            overwrite,
+            format,
+            json,
+        } => {
+            let options = ImportOptions {
+                format: *format,
+                name: name.clone(),
+                columns: columns.clone(),
+                overwrite: *overwrite,
+            };
+            convert::import(files, dir, &options, *json, out)
+        }
+        Command::Export {
+            dir,
+            file,
+            arrays,
+            format,
+            json,
+        } => {
+            let options = ExportOptions {
+                format: *format,
+                arrays: arrays.clone(),
+            };
+            convert::export(dir, file, &options, *json, out)
+        }
+        Command::Compact { dir, arrays, json } => tidy::compact(dir, arrays, *json, out),
+        Command::Checkpoint { dir, json } => tidy::checkpoint(dir, *json, out),
     }
 }
 
