@@ -10,10 +10,9 @@ use parking_lot::RwLockReadGuard;
 
 use crate::error::{Error, Result};
 use crate::options::Options;
-use crate::rewrite::{LiveRows, Patched};
 use crate::selection::{RowSet, Selection, runs_of};
 use crate::snapshot::ArraySnapshot;
-use crate::staging::{RowSource, Staged, write_hashed};
+use crate::staging::{Staged, write_hashed};
 use crate::state::{ArrayState, Location, State, row_shape};
 use crate::transaction::Change;
 use crate::writer::WriteGuard;
@@ -167,7 +166,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         }
     }
 
-    fn put(
+    pub(crate) fn put(
         &mut self,
         name: ArrayName,
         meta: ArrayMeta,
@@ -208,11 +207,12 @@ impl<'g, 'a> Plan<'g, 'a> {
                 .ok_or_else(|| too_large(name))?,
             array.meta.dtype,
         )?;
-        let mut hasher = BlockHasher::new();
+        let offset = array.meta.byte_len();
+        let mut hasher = BlockHasher::keeping(offset, rows.len() as u64);
+        let mut written = None;
         if !rows.is_empty() {
             let file = self.guard.data_file(&array)?;
             let own = name.data_file();
-            let offset = array.meta.byte_len();
             let found = file
                 .stat()
                 .map_err(|source| self.guard.io("stat", &own, source))?
@@ -224,8 +224,16 @@ impl<'g, 'a> Plan<'g, 'a> {
                     found,
                 });
             }
-            write_hashed(&*file, rows, offset, &mut hasher)
+            write_hashed(&*file, rows, offset, &mut |piece| hasher.update(piece))
                 .map_err(|source| self.guard.io("append to", &own, source))?;
+            written = Some(file);
+        }
+        let (hash, blocks, tail) = hasher.finish_kept();
+        if let Some(file) = written {
+            let dir = &*self.guard.shared.dir;
+            if let Some(sums) = self.guard.writer.sums.grow(dir, &array, &*file) {
+                sums.grow(offset, rows, (blocks, tail), &*file);
+            }
         }
         self.record(Record::Append(Append {
             name: name.clone(),
@@ -233,7 +241,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             start_row,
             rows: count,
             modified_us: now_us(),
-            hash: hasher.finish(),
+            hash,
         }))
     }
 
@@ -290,46 +298,6 @@ impl<'g, 'a> Plan<'g, 'a> {
         }
         let targets = physical(&array, &RowSet::List(logical));
         self.replace_rows(&array, &targets, &changed)
-    }
-
-    /// Replaces physical rows `targets` by making a new generation.
-    pub(crate) fn rewrite(
-        &mut self,
-        array: &Arc<ArrayState>,
-        targets: &[u64],
-        rows: &[u8],
-    ) -> Result<()> {
-        let pins = self.guard.shared.pin_whole(array, self.options)?;
-        let mut source = Patched::new(&pins, array.meta.row_bytes(), targets, rows);
-        let staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(array.name.as_str(), &mut source, array.meta.byte_len())?;
-        let (name, meta) = (array.name.clone(), array.meta.clone());
-        self.put(name, meta, Content::Hashed(hash), staged, Kept::Deletions)
-    }
-
-    /// Saves the live rows of `array` as `name`.
-    fn rewrite_live(&mut self, array: &Arc<ArrayState>, name: ArrayName) -> Result<()> {
-        let pins = self.guard.shared.pin_whole(array, self.options)?;
-        let meta = if array.meta.shape.ndim() == 0 {
-            array.meta.clone()
-        } else {
-            let shape = array
-                .meta
-                .shape
-                .with_rows(array.live_rows(), array.meta.dtype)?;
-            ArrayMeta {
-                dtype: array.meta.dtype,
-                shape,
-            }
-        };
-        let mut source = LiveRows::new(&pins, array);
-        let staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(
-            name.as_str(),
-            &mut source as &mut dyn RowSource,
-            meta.byte_len(),
-        )?;
-        self.put(name, meta, Content::Hashed(hash), staged, Kept::Nothing)
     }
 
     fn delete_rows(&mut self, name: &ArrayName, selection: &Selection) -> Result<()> {
@@ -395,9 +363,12 @@ impl<'g, 'a> Plan<'g, 'a> {
 
     /// Takes a new generation over. Its lock is given back, so that later changes of the transaction
     /// can read it: nobody removes orphans while this transaction holds the writer lock.
-    pub(crate) fn stage(&mut self, staged: Staged) -> Result<u64> {
+    pub(crate) fn stage(&mut self, mut staged: Staged) -> Result<u64> {
         staged.release()?;
         let generation = staged.generation;
+        if let Some(sums) = staged.sums.take() {
+            self.guard.writer.sums.made(generation, sums);
+        }
         self.staged.push(staged);
         Ok(generation)
     }

@@ -12,6 +12,7 @@
 )]
 
 mod attrs;
+mod backup_sums;
 mod copies;
 mod corruption;
 mod counts;
@@ -27,5 +28,6 @@ mod modes;
 mod processes;
 mod replacing;
 mod stats;
+mod verifying;
 mod views;
 mod workload;
