@@ -32,14 +32,17 @@ macro_rules! files {
 }
 
 files! {
+    complex: "complex.slt",
     deleted_rows: "deleted_rows.slt",
     errors: "errors.slt",
     explain_scan: "explain/scan.slt",
+    explain_vectors: "explain/vectors.slt",
     limit: "limit.slt",
     projection: "projection.slt",
     row_id: "row_id.slt",
     select: "select.slt",
     types: "types.slt",
+    vectors: "vectors.slt",
 }
 
 fn sql() -> PathBuf {

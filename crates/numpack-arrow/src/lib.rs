@@ -43,6 +43,7 @@ pub use array::{array, chunk, chunks};
 pub use batch::{batch, batches, schema, schema_of};
 pub use datatype::{AXIS_PREFIX, ArrowOptions, ArrowType, DTYPE_KEY, field, info_field};
 pub use error::{Error, Result};
+pub use origin::row_of;
 pub use reader::ArrayReader;
 pub use rows::ArrowRows;
 pub use snapshot_reader::SnapshotReader;

@@ -25,6 +25,8 @@
 //! ```
 
 mod error;
+mod functions;
+mod nearest;
 mod query;
 mod relation;
 mod runtime;
@@ -35,6 +37,7 @@ mod store_schema;
 mod table;
 
 pub use error::{Result, SqlError};
+pub use functions::register_functions;
 pub use query::{QueryResult, query, sql_collect, sql_collect_of};
 pub use relation::ROW_ID;
 pub use session::session;

@@ -1,6 +1,8 @@
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use crate::functions;
+
 /// Names of the catalog and the schema that unqualified tables are looked up in.
 pub(crate) const CATALOG: &str = "numpack";
 pub(crate) const SCHEMA: &str = "public";
@@ -23,7 +25,9 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
         // group-bys are still spread, by hash.
         .with_round_robin_repartition(false);
     config.options_mut().sql_parser.enable_ident_normalization = false;
-    SessionStateBuilder::new_with_default_features()
+    let mut state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
-        .build()
+        .build();
+    functions::register(&mut state).expect("DataFusion's own functions are there");
+    state
 }

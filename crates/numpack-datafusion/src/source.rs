@@ -15,14 +15,17 @@ use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr,
 };
-use datafusion::physical_plan::DisplayFormatType;
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::execution_plan::SchedulingType;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::projection::{all_alias_free_columns, new_projections_for_columns};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use futures::stream;
 
+use numpack_engine::ArraySnapshot;
+
+use crate::nearest::DistanceSource;
 use crate::relation::Relation;
 use crate::scan::Scan;
 
@@ -58,8 +61,25 @@ impl NumPackSource {
         })
     }
 
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The array behind a column of the output; None for `row_id`.
+    pub(crate) fn array(&self, column: usize) -> Option<&ArraySnapshot> {
+        self.relation.array(*self.projection.get(column)?)
+    }
+
+    /// The same scan of all its rows.
+    pub(crate) fn without_fetch(&self) -> Self {
+        Self {
+            fetch: None,
+            ..self.clone()
+        }
+    }
+
     /// Rows that a scan gives.
-    fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         let rows = self.relation.rows();
         self.fetch.map_or(rows, |fetch| rows.min(fetch as u64))
     }
@@ -217,11 +237,24 @@ impl DataSource for NumPackSource {
     ) -> DataFusionResult<Option<Arc<dyn DataSource>>> {
         let exprs: Vec<_> = projection.iter().cloned().collect();
         if !all_alias_free_columns(&exprs) {
-            return Ok(None);
+            let source = DistanceSource::projected(self, projection)?;
+            return Ok(source.map(|source| Arc::new(source) as _));
         }
         let columns = new_projections_for_columns(&exprs, &self.projection);
         let narrower = Self::new(Arc::clone(&self.relation), Some(&columns), self.fetch)?;
         Ok(Some(Arc::new(narrower)))
+    }
+
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+    ) -> DataFusionResult<SortOrderPushdownResult<Arc<dyn DataSource>>> {
+        Ok(match DistanceSource::ordered(self, order) {
+            Some(source) => SortOrderPushdownResult::Exact {
+                inner: Arc::new(source),
+            },
+            None => SortOrderPushdownResult::Unsupported,
+        })
     }
 
     fn apply_expressions(

@@ -5,8 +5,8 @@ use super::{Metric, fallback};
 use crate::processor::{Apart, Fused, Work};
 
 /// Sums side by side: four registers of eight hide the four cycles that an addition takes.
-const SINGLES: usize = 32;
-const DOUBLES: usize = 16;
+const SINGLES: usize = 8;
+const DOUBLES: usize = 4;
 
 /// Bytes whose squares are summed in 32 bits: 2^14 times 255^2 fits.
 const BYTES: usize = 1 << 14;
@@ -68,65 +68,80 @@ macro_rules! settled {
 
 /// The sums of one floating point type.
 macro_rules! float_sums {
-    ($float:ident, $lanes:ident, $sum:ident, $sums:ident) => {
-        /// Adds up `term(a[i], b[i], sum)`, in lanes and then in pairs.
+    ($float:ident, $lanes:ident, $in_lanes:ident, $pairs:expr, $sum:ident, $sums:ident) => {
+        /// Adds up the products of what `pair` makes of `a` and `b`, in lanes and then in pairs.
         #[inline(always)]
-        fn $sum(
+        fn $sum<F: Fused>(
             a: &[$float],
             b: &[$float],
-            term: impl Fn($float, $float, $float) -> $float,
+            pair: impl Fn($float, $float) -> ($float, $float),
         ) -> f64 {
-            let mut sums = [0.0; $lanes];
+            let step = |sums: [$float; $lanes], a: &[$float; $lanes], b: &[$float; $lanes]| {
+                let left = std::array::from_fn(|i| pair(a[i], b[i]).0);
+                let right = std::array::from_fn(|i| pair(a[i], b[i]).1);
+                F::$in_lanes(left, right, sums)
+            };
             let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<$lanes>(), b.as_chunks::<$lanes>());
+            let ((a, a_end), (b, b_end)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+            let [mut s0, mut s1, mut s2, mut s3] = [[0.0; $lanes]; 4];
             for (a, b) in a.iter().zip(b) {
-                for i in 0..$lanes {
-                    sums[i] = term(a[i], b[i], sums[i]);
-                }
+                s0 = step(s0, &a[0], &b[0]);
+                s1 = step(s1, &a[1], &b[1]);
+                s2 = step(s2, &a[2], &b[2]);
+                s3 = step(s3, &a[3], &b[3]);
             }
-            // What is left goes through a quarter of the lanes, and then one by one.
-            let (a, a_rest) = a_rest.as_chunks::<{ $lanes / 4 }>();
-            let (b, b_rest) = b_rest.as_chunks::<{ $lanes / 4 }>();
-            for (a, b) in a.iter().zip(b) {
-                for i in 0..$lanes / 4 {
-                    sums[i] = term(a[i], b[i], sums[i]);
-                }
+            for (a, b) in a_end.iter().zip(b_end) {
+                s0 = step(s0, a, b);
             }
-            let mut half = $lanes / 2;
-            while half > 0 {
-                for i in 0..half {
-                    sums[i] += sums[i + half];
-                }
-                half /= 2;
+            let lanes: [$float; $lanes] =
+                std::array::from_fn(|i| (s0[i] + s1[i]) + (s2[i] + s3[i]));
+            let mut sum = $pairs(lanes);
+            for (&a, &b) in a_rest.iter().zip(b_rest) {
+                let (left, right) = pair(a, b);
+                sum = F::$float(left, right, sum);
             }
-            let rest = a_rest.iter().zip(b_rest);
-            f64::from(rest.fold(sums[0], |sum, (&a, &b)| term(a, b, sum)))
+            f64::from(sum)
         }
 
         #[inline(always)]
         fn $sums<F: Fused>(metric: Metric, a: &[$float], b: &[$float]) -> Sums {
-            let product = |a, b, sum| F::$float(a, b, sum);
+            let product = |a, b| (a, b);
             let none = Sums::default();
             match metric {
                 Metric::L2 | Metric::L2Squared => {
-                    let ab = $sum(a, b, |a, b, sum| F::$float(a - b, a - b, sum));
+                    let ab = $sum::<F>(a, b, |a, b| (a - b, a - b));
                     Sums { ab, ..none }
                 }
                 Metric::InnerProduct => {
-                    let ab = $sum(a, b, product);
+                    let ab = $sum::<F>(a, b, product);
                     Sums { ab, ..none }
                 }
                 Metric::Cosine => Sums {
-                    ab: $sum(a, b, product),
-                    aa: $sum(a, a, product),
-                    bb: $sum(b, b, product),
+                    ab: $sum::<F>(a, b, product),
+                    aa: $sum::<F>(a, a, product),
+                    bb: $sum::<F>(b, b, product),
                 },
             }
         }
     };
 }
 
-float_sums!(f32, SINGLES, sum_singles, single_sums);
-float_sums!(f64, DOUBLES, sum_doubles, double_sums);
+float_sums!(
+    f32,
+    SINGLES,
+    f32_lanes,
+    |[a, b, c, d, e, f, g, h]: [f32; 8]| ((a + e) + (c + g)) + ((b + f) + (d + h)),
+    sum_singles,
+    single_sums
+);
+float_sums!(
+    f64,
+    DOUBLES,
+    f64_lanes,
+    |[a, b, c, d]: [f64; 4]| (a + c) + (b + d),
+    sum_doubles,
+    double_sums
+);
 
 /// The sums of a row that `f32` could not hold.
 pub(super) fn wide_sums(metric: Metric, a: &[f64], b: &[f64]) -> Sums {

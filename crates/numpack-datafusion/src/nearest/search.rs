@@ -1,0 +1,184 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array,
+};
+use arrow::compute::{concat, take};
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{DataFusionError, Result as DataFusionResult, exec_datafusion_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, RecordOutput,
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::{StreamExt, TryStreamExt, stream};
+use numpack_arrow::ArrayReader;
+use numpack_kernels::{Top, Vectors};
+
+use super::ranking::Ranking;
+use crate::error::SqlError;
+use crate::functions::vectors;
+use crate::relation::COLUMNS;
+use crate::source::NumPackSource;
+
+/// Rows whose distances are computed at once: their numbers stay in the first cache.
+const BLOCK: u64 = 2048;
+
+/// Rows between two looks at whether the query still runs.
+const TURN: u64 = 64 * BLOCK;
+
+/// Rows for each thread below which another one costs more than it gives.
+const SHARE: u64 = 16 * BLOCK;
+
+/// One search for the nearest rows.
+pub(super) struct Search {
+    source: NumPackSource,
+    ranking: Arc<Ranking>,
+    limit: usize,
+    baseline: BaselineMetrics,
+    compared: Count,
+}
+
+impl Search {
+    pub(super) fn new(
+        source: NumPackSource,
+        ranking: Arc<Ranking>,
+        fetch: Option<usize>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> Self {
+        let rows = usize::try_from(source.rows()).unwrap_or(usize::MAX);
+        Self {
+            source,
+            ranking,
+            limit: fetch.map_or(rows, |fetch| fetch.min(rows)),
+            baseline: BaselineMetrics::new(metrics, 0),
+            compared: MetricBuilder::new(metrics).counter("rows_compared", 0),
+        }
+    }
+
+    /// The rows, in order, in batches of the source's columns.
+    pub(super) fn run(self, context: &TaskContext) -> SendableRecordBatchStream {
+        let config = context.session_config();
+        let (threads, batch_rows) = (
+            config.target_partitions().max(1),
+            config.batch_size().max(1),
+        );
+        let schema = Arc::clone(self.source.schema());
+        let batches = stream::once(async move {
+            let rows = self.nearest(threads).await?;
+            let starts = (0..rows.len()).step_by(batch_rows);
+            let batches = starts.map(move |start| {
+                let end = rows.len().min(start + batch_rows);
+                let time = self.baseline.elapsed_compute().clone();
+                let _timer = time.timer();
+                let batch = gather(&self.source, &rows[start..end]);
+                batch.record_output(&self.baseline)
+            });
+            Ok::<_, DataFusionError>(stream::iter(batches))
+        });
+        Box::pin(RecordBatchStreamAdapter::new(
+            schema,
+            batches.try_flatten().boxed(),
+        ))
+    }
+
+    /// The positions of the first rows in the order.
+    async fn nearest(&self, threads: usize) -> DataFusionResult<Vec<u64>> {
+        let rows = self.source.rows();
+        let threads = (rows / SHARE).clamp(1, threads as u64);
+        let share = rows.div_ceil(threads);
+        let tasks: Vec<_> = (0..threads)
+            .map(|i| {
+                let part = (i * share).min(rows)..((i + 1) * share).min(rows);
+                let (source, ranking) = (self.source.clone(), Arc::clone(&self.ranking));
+                SpawnedTask::spawn(compare(source, ranking, part, self.limit))
+            })
+            .collect();
+        let mut top = Top::new(self.limit, self.ranking.order());
+        for task in tasks {
+            let part = task
+                .await
+                .map_err(|error| DataFusionError::External(Box::new(error)))?;
+            top.merge(part?);
+        }
+        self.compared
+            .add(usize::try_from(rows).unwrap_or(usize::MAX));
+        Ok(top.into_rows().into_iter().map(|(row, _)| row).collect())
+    }
+}
+
+/// The first of some rows.
+async fn compare(
+    source: NumPackSource,
+    ranking: Arc<Ranking>,
+    part: Range<u64>,
+    limit: usize,
+) -> DataFusionResult<Top> {
+    let mut top = Top::new(limit, ranking.order());
+    let Some(array) = source.array(ranking.column()) else {
+        return Err(exec_datafusion_err!("the column of vectors has no array"));
+    };
+    let mut reader = ArrayReader::new(array, &COLUMNS).map_err(SqlError::from)?;
+    reader.skip(part.start);
+    let mut distances = Vec::new();
+    let mut row = part.start;
+    while row < part.end {
+        let rows = BLOCK.min(part.end - row);
+        let block = reader.read(rows).map_err(SqlError::from)?;
+        let list = block.as_fixed_size_list();
+        distances.resize(list.len(), 0.0);
+        let values: Vectors<'_> = vectors(list.values())?;
+        ranking.query().distances(values, &mut distances);
+        top.offer(row, &distances);
+        row += rows;
+        if (row - part.start).is_multiple_of(TURN) {
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(top)
+}
+
+/// The source's columns at `rows`, in that order.
+fn gather(source: &NumPackSource, rows: &[u64]) -> DataFusionResult<RecordBatch> {
+    // Readers go forward only.
+    let mut places: Vec<u64> = (0..rows.len() as u64).collect();
+    places.sort_unstable_by_key(|&place| rows[index(place)]);
+    let mut back = vec![0; rows.len()];
+    for (sorted, &place) in (0..).zip(&places) {
+        back[index(place)] = sorted;
+    }
+    let back = UInt64Array::from(back);
+    let columns = 0..source.schema().fields().len();
+    let columns = columns.map(|column| -> DataFusionResult<ArrayRef> {
+        let Some(array) = source.array(column) else {
+            let ids = rows.iter().map(|&row| i64::try_from(row));
+            let ids = ids.collect::<Result<Vec<_>, _>>();
+            let ids = ids.map_err(|error| DataFusionError::External(Box::new(error)))?;
+            return Ok(Arc::new(Int64Array::from(ids)));
+        };
+        let mut reader = ArrayReader::new(array, &COLUMNS).map_err(SqlError::from)?;
+        let mut next = 0;
+        let mut parts = Vec::with_capacity(rows.len());
+        for &place in &places {
+            let row = rows[index(place)];
+            reader.skip(row - next);
+            parts.push(reader.read(1).map_err(SqlError::from)?);
+            next = row + 1;
+        }
+        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+        Ok(take(&concat(&parts)?, &back, None)?)
+    });
+    let columns = columns.collect::<DataFusionResult<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(source.schema()),
+        columns,
+        &options,
+    )?)
+}
+
+/// A place in a batch, which is in memory.
+fn index(place: u64) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
