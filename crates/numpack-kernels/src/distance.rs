@@ -1,4 +1,8 @@
 //! Distances between vectors: rows of numbers against one query, or row against row.
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the processor that was found"
+)]
 
 mod fallback;
 mod lanes;

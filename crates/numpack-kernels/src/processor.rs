@@ -1,4 +1,8 @@
 //! The instructions of x86-64 that no safe Rust compiles to, each with its portable stand-in.
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the processor that was found"
+)]
 #![cfg_attr(
     all(target_arch = "x86_64", not(miri)),
     expect(
@@ -172,7 +176,7 @@ pub(crate) trait Work {
 
 /// Does `work` with the best instructions that this processor has.
 ///
-/// Of 128 `f32`, WITH ns a distance with the wider registers and WITHOUT without, on an AMD EPYC.
+/// Without it, LLVM has registers of four numbers and no fused multiplication.
 pub(crate) fn run(work: impl Work) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     if is_v3() {
@@ -262,6 +266,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "halves are exact")]
     fn every_half() {
         let halves: Vec<u16> = (0..=u16::MAX).collect();
         for widen in [widen_halves, widen_halves_portable] {

@@ -1,7 +1,6 @@
 //! Constant vectors: their values, and a short name for those that are long.
 
 use std::fmt::Write;
-use std::hash::{DefaultHasher, Hasher};
 
 use arrow::array::AsArray;
 use arrow::array::{Array, ArrayRef};
@@ -56,21 +55,25 @@ pub(super) fn is_long(values: &[f64]) -> bool {
 /// `[0.5, 1, 2, ... 125 more #0123456789ab]`: vectors of other numbers have other names, as good as
 /// certainly.
 pub(super) fn name(values: &[f64]) -> String {
-    let mut hasher = DefaultHasher::new();
-    for value in values {
-        hasher.write_u64(value.to_bits());
-    }
     let shown = values
         .iter()
         .take(if is_long(values) { SHOWN } else { SHORT });
     let shown: Vec<String> = shown.map(f64::to_string).collect();
     let mut name = format!("[{}", shown.join(", "));
     if is_long(values) {
-        let (more, hash) = (values.len() - SHOWN, hasher.finish() >> 16);
+        let (more, hash) = (values.len() - SHOWN, hash(values) >> 16);
         // Writing into a String cannot fail.
         let _ = write!(name, ", ... {more} more #{hash:012x}");
     }
     name + "]"
+}
+
+/// FNV-1a (Fowler, Noll and Vo, 1991), which is the same in every build.
+fn hash(values: &[f64]) -> u64 {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// An argument as it stands in names of columns and in plans.

@@ -1,11 +1,15 @@
 //! Rows whose sums do not fit an `f32`, once more in `f64`.
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the processor that was found"
+)]
 
 use super::Metric;
 use super::lanes::{Sums, wide_sums};
 
 /// A sum of squares below this may lack some that are too small for an `f32`: 2^-86, which is 2^40
 /// times the least normal number.
-const LEAST: f64 = 1.0 / (1_u128 << 86) as f64;
+const LEAST: f64 = f64::from_bits((1023 - 86) << 52);
 
 /// Whether `f32` could hold the sums.
 ///
@@ -13,7 +17,7 @@ const LEAST: f64 = 1.0 / (1_u128 << 86) as f64;
 /// vectors that are at right angles.
 #[inline(always)]
 pub(super) fn fits(metric: Metric, sums: Sums) -> bool {
-    let within = |sum: f64| sum >= LEAST && sum < f64::INFINITY;
+    let within = |sum: f64| (LEAST..f64::INFINITY).contains(&sum);
     match metric {
         Metric::L2 | Metric::L2Squared => within(sums.ab),
         Metric::InnerProduct => sums.ab.is_finite(),

@@ -1,5 +1,9 @@
 //! The loops. Sums run side by side in lanes, which the compiler turns into the vector instructions of
 //! the processor that [`crate::processor`] finds.
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the processor that was found"
+)]
 
 use super::{Metric, fallback};
 use crate::processor::{Apart, Fused, Work};

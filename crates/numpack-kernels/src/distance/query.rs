@@ -14,7 +14,7 @@ use crate::processor::{self, Work};
 /// the sum `s` of the terms that were meant and `t` the sum of their absolute values,
 ///
 /// ```text
-/// |result - s| <= (n / 32 + 12) * u * t        u = 2^-24 for f32, 2^-53 for f64
+/// |result - s| <= (n / 16 + 16) * u * t        u = 2^-24 for f32, 2^-53 for f64
 /// ```
 ///
 /// so that squared distances are right to a few units of the last place of an `f32`. Where a sum of
@@ -95,7 +95,11 @@ impl Query {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "checked by comparing")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    reason = "comparing shows whether the integer is the number"
+)]
 fn signed(value: f64) -> Option<i8> {
     let integer = value as i8;
     (f64::from(integer) == value).then_some(integer)
@@ -104,7 +108,8 @@ fn signed(value: f64) -> Option<i8> {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "checked by comparing"
+    clippy::float_cmp,
+    reason = "comparing shows whether the integer is the number"
 )]
 fn unsigned(value: f64) -> Option<u8> {
     let integer = value as u8;
