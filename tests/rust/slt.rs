@@ -33,10 +33,12 @@ macro_rules! files {
 
 files! {
     catalog: "catalog.slt",
+    complex: "complex.slt",
     deleted_rows: "deleted_rows.slt",
     errors: "errors.slt",
     explain_filters: "explain/filters.slt",
     explain_scan: "explain/scan.slt",
+    explain_vectors: "explain/vectors.slt",
     filters: "filters.slt",
     item: "item.slt",
     limit: "limit.slt",
@@ -45,6 +47,7 @@ files! {
     row_ranges: "row_ranges.slt",
     select: "select.slt",
     types: "types.slt",
+    vectors: "vectors.slt",
 }
 
 fn sql() -> PathBuf {

@@ -4,6 +4,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::factory::{NUMPACK, NumPackTableFactory};
+use crate::functions;
 use crate::item::ItemRewrite;
 use crate::read_numpack::{READ_NUMPACK, ReadNumPack};
 
@@ -72,5 +73,6 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
         .add_function_rewrite(Arc::new(ItemRewrite::new()));
     let mut state = builder.build();
     state.register_udtf(READ_NUMPACK, Arc::new(ReadNumPack));
+    functions::register(&mut state).expect("DataFusion's own functions are there");
     state
 }

@@ -61,7 +61,7 @@ impl Scan {
     }
 
     /// The output of `rows`.
-    fn batch(&self, rows: &Rows) -> DataFusionResult<RecordBatch> {
+    pub(crate) fn batch(&self, rows: &Rows) -> DataFusionResult<RecordBatch> {
         let columns = self.columns(&self.output, rows)?;
         batch(&self.schema, columns, rows.len())
     }

@@ -38,6 +38,7 @@ use self::leaf::{Leaf, Leaves};
 pub(crate) use self::ranges::RowRanges;
 use self::row_id::rows_of;
 use crate::item::item_of;
+use crate::nearest::DistanceSource;
 use crate::relation::Relation;
 use crate::scan::{Scan, ScanMetrics, stream};
 
@@ -94,6 +95,51 @@ impl NumPackSource {
             fetch,
             metrics: ExecutionPlanMetricsSet::new(),
         }
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The array that is a column of the output; None for `row_id` and for values of lists.
+    pub(crate) fn array(&self, column: usize) -> Option<&ArraySnapshot> {
+        match self.leaves.get(*self.output.get(column)?) {
+            Leaf::Column(column) => self.relation.array(column),
+            Leaf::RowId | Leaf::Item { .. } => None,
+        }
+    }
+
+    /// The same scan without a limit.
+    pub(crate) fn without_fetch(&self) -> Self {
+        Self {
+            fetch: None,
+            ..self.clone()
+        }
+    }
+
+    /// The number of rows, if it is all of them that this gives.
+    pub(crate) fn whole(&self) -> Option<u64> {
+        let rows = self.relation.rows();
+        let whole = self.filters.is_empty() && self.fetch.is_none() && self.rows.len() == rows;
+        whole.then_some(rows)
+    }
+
+    /// What reads the rows, counting in `metrics`.
+    pub(crate) fn scan(
+        &self,
+        batch_rows: usize,
+        metrics: &ExecutionPlanMetricsSet,
+        partition: usize,
+    ) -> DataFusionResult<Scan> {
+        Ok(Scan {
+            readers: self.leaves.readers(&self.relation)?,
+            filters: self.filters.clone(),
+            output: self.output.clone(),
+            schema: Arc::clone(&self.schema),
+            batch_rows,
+            reversed: self.reversed,
+            metrics: ScanMetrics::new(metrics, partition, self.leaves.names()),
+        })
     }
 
     /// The rows that are looked at, as far as the limit is not counted in survivors.
@@ -166,16 +212,8 @@ impl DataSource for NumPackSource {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> DataFusionResult<SendableRecordBatchStream> {
-        let names = self.leaves.names();
-        let scan = Scan {
-            readers: self.leaves.readers(&self.relation)?,
-            filters: self.filters.clone(),
-            output: self.output.clone(),
-            schema: Arc::clone(&self.schema),
-            batch_rows: context.session_config().batch_size().max(1),
-            reversed: self.reversed,
-            metrics: ScanMetrics::new(&self.metrics, partition, names),
-        };
+        let batch_rows = context.session_config().batch_size().max(1);
+        let scan = self.scan(batch_rows, &self.metrics, partition)?;
         let batches = stream(scan, &self.wanted(), self.fetch);
         let schema = Arc::clone(&self.schema);
         let stream = RecordBatchStreamAdapter::new(schema, batches);
@@ -226,7 +264,8 @@ impl DataSource for NumPackSource {
         let mut output = Vec::new();
         for projected in projection.iter() {
             let Some(leaf) = source.leaf(&projected.expr) else {
-                return Ok(None);
+                let source = DistanceSource::projected(self, projection)?;
+                return Ok(source.map(|source| Arc::new(source) as _));
             };
             let field = projected.expr.return_field(&self.schema)?;
             fields.push(field.as_ref().clone().with_name(&projected.alias));
@@ -266,6 +305,11 @@ impl DataSource for NumPackSource {
         &self,
         order: &[PhysicalSortExpr],
     ) -> DataFusionResult<SortOrderPushdownResult<Arc<dyn DataSource>>> {
+        if let Some(source) = DistanceSource::ordered(self, order) {
+            return Ok(SortOrderPushdownResult::Exact {
+                inner: Arc::new(source),
+            });
+        }
         // Positions are all different: what is sorted by behind them does not matter.
         let first = order.first();
         let column = first.and_then(|first| first.expr.downcast_ref::<Column>());
