@@ -119,7 +119,7 @@ def test_queries_answer_as_duckdb_does(path, seed):
         queries = Queries(seed, len(columns["id"]))
         for _ in range(QUERIES):
             text = queries.query()
-            ours = rows_of(npk.sql(_said(text, "array_distance", "")).to_arrow())
+            ours = rows_of(npk.sql(_said(text, "l2_distance", "")).to_arrow())
             said = _said(text, "array_distance", "::FLOAT[4]")
             theirs = [tuple(map(plain, row)) for row in peer.execute(said).fetchall()]
             assert_equal(ours, theirs, "ORDER BY" in text and "OVER" not in text, text)

@@ -14,7 +14,7 @@ use datafusion::common::Result as DataFusionResult;
 use numpack_arrow::ColumnReader;
 
 pub(crate) use self::metrics::ScanMetrics;
-use self::rows::Rows;
+pub(crate) use self::rows::Rows;
 pub(crate) use self::stream::stream;
 use crate::error::SqlError;
 use crate::source::Filter;

@@ -33,6 +33,8 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
+use numpack_engine::ArraySnapshot;
+
 pub(crate) use self::filter::Filter;
 use self::leaf::{Leaf, Leaves};
 pub(crate) use self::ranges::RowRanges;
