@@ -390,7 +390,8 @@ fn rows_that_nobody_reads_are_not_computed() {
     let connection = Connection::over(&store, options().with_interrupt(interrupt));
     let connection = connection.expect("a connection");
     // 64 thousand million rows: only a query that is stopped ends.
-    let endless = "SELECT a.x FROM self a CROSS JOIN self b CROSS JOIN self c WHERE a.x + b.x < 0";
+    let endless =
+        "SELECT a.x FROM self a CROSS JOIN self b CROSS JOIN self c WHERE a.x + b.x + c.x < 0";
     let query = connection.sql(endless, Params::default()).expect("planned");
     let mut rows = query.rows().expect("started");
     let error = rows.next().expect("an item").expect_err("interrupted");
