@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -20,8 +21,8 @@ pub fn session() -> SessionContext {
     SessionContext::new_with_state(state(true))
 }
 
-/// Adds what SQL names to a session of your own: the table function [`ReadNumPack`] and
-/// [`NumPackTableFactory`].
+/// Adds what SQL names to a session of your own: the table function [`ReadNumPack`],
+/// [`NumPackTableFactory`], and what [`register_functions`](crate::register_functions) adds.
 ///
 /// ```
 /// use datafusion::prelude::SessionContext;
@@ -47,11 +48,17 @@ pub fn session() -> SessionContext {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn register(session: &SessionContext) {
-    session.register_udtf(READ_NUMPACK, Arc::new(ReadNumPack));
-    let state = session.state_ref();
-    let mut state = state.write();
+    extend(&mut session.state_ref().write());
+}
+
+fn extend(state: &mut SessionState) {
+    state.register_udtf(READ_NUMPACK, Arc::new(ReadNumPack));
     let factories = state.table_factories_mut();
     factories.insert(NUMPACK.to_owned(), Arc::new(NumPackTableFactory));
+    let known = state.register_function_rewrite(Arc::new(ItemRewrite::new()));
+    known
+        .and_then(|()| functions::register(state))
+        .expect("sessions take functions and rewrites");
 }
 
 /// The state behind [`session`], with or without a catalog of its own.
@@ -64,15 +71,9 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
         // group-bys are still spread, by hash.
         .with_round_robin_repartition(false);
     config.options_mut().sql_parser.enable_ident_normalization = false;
-    let mut builder = SessionStateBuilder::new_with_default_features()
+    let mut state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
-        .with_table_factory(NUMPACK.to_owned(), Arc::new(NumPackTableFactory));
-    builder
-        .analyzer()
-        .get_or_insert_default()
-        .add_function_rewrite(Arc::new(ItemRewrite::new()));
-    let mut state = builder.build();
-    state.register_udtf(READ_NUMPACK, Arc::new(ReadNumPack));
-    functions::register(&mut state).expect("DataFusion's own functions are there");
+        .build();
+    extend(&mut state);
     state
 }
