@@ -136,7 +136,9 @@ fn only_the_engine_touches_files() {
         let name = relative(&path);
         let test = name.contains("/tests/") || name.ends_with("tests.rs");
         let may = name.starts_with("crates/numpack-engine/")
-            || name.starts_with("crates/numpack-convert/");
+            || name.starts_with("crates/numpack-convert/")
+            // The prompt's history lies in the user's home.
+            || name == "crates/numpack-cli/src/prompt/history.rs";
         if test || may {
             continue;
         }

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use numpack_convert::Format;
 
+use crate::rows;
+
 /// Look into NumPack stores: directories of fixed-width arrays.
 #[derive(Debug, Parser)]
 #[command(name = "numpack", version, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 success, 1 error, 2 usage. ls, info, journal, export and verify\nwithout --repair change nothing in a store."
+    after_help = "Exit codes: 0 success, 1 error, 2 usage. ls, info, head, sql, journal, export and\nverify without --repair change nothing in a store."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -34,6 +36,44 @@ pub(crate) enum Command {
         array: Option<String>,
         /// Print one JSON object instead of text
         #[arg(long)]
+        json: bool,
+    },
+    /// Show the first rows of a store, or of one of its arrays
+    Head {
+        /// The store's directory
+        dir: PathBuf,
+        /// The array; without it, all arrays side by side
+        array: Option<String>,
+        /// How many rows
+        #[arg(short = 'n', long, default_value_t = 10)]
+        rows: usize,
+        /// Print one JSON array of objects instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Query a store, or a directory of stores, with SQL; without a query, at a prompt
+    Sql {
+        /// A store, the table `self`; or a directory whose stores are the tables
+        path: PathBuf,
+        /// The statements, separated by `;`
+        #[arg(short = 'c', long = "command", value_name = "QUERY")]
+        query: Option<String>,
+        /// A file with the statements
+        #[arg(
+            short = 'f',
+            long = "file",
+            value_name = "FILE",
+            conflicts_with = "query"
+        )]
+        script: Option<PathBuf>,
+        /// How rows are written
+        #[arg(long, value_enum, default_value = "table")]
+        format: rows::Format,
+        /// Write the rows into this file
+        #[arg(short = 'o', long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The same as --format json
+        #[arg(long, conflicts_with = "format")]
         json: bool,
     },
     /// Look for damage: exit code 0 if nothing is wrong, 1 if something is

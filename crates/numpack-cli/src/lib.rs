@@ -13,10 +13,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cancel;
 mod commands;
 mod failure;
 mod output;
 mod progress;
+mod prompt;
+mod rows;
+mod statements;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal, Write};

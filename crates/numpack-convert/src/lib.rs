@@ -33,6 +33,7 @@ mod npz;
 mod output;
 mod progress;
 mod table;
+mod text;
 
 pub use error::{Error, Result};
 pub use export::{ExportOptions, Exported, export, write_batches};
@@ -40,3 +41,4 @@ pub use format::Format;
 pub use import::{ImportOptions, Imported, import};
 pub use output::Output;
 pub use progress::Progress;
+pub use text::read_text;

@@ -42,6 +42,7 @@ pub struct ConnectionOptions {
     memory_limit: Option<usize>,
     threads: Option<NonZeroUsize>,
     external_access: bool,
+    read_only: bool,
     interrupt: Option<Interrupt>,
 }
 
@@ -52,6 +53,7 @@ impl Default for ConnectionOptions {
             memory_limit: None,
             threads: None,
             external_access: true,
+            read_only: false,
             interrupt: None,
         }
     }
@@ -78,6 +80,13 @@ impl ConnectionOptions {
     #[must_use]
     pub fn with_external_access(mut self, allowed: bool) -> Self {
         self.external_access = allowed;
+        self
+    }
+
+    /// Whether the stores of a directory are opened such that nothing in them can change.
+    #[must_use]
+    pub fn with_read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
         self
     }
 
@@ -120,6 +129,7 @@ impl fmt::Debug for ConnectionOptions {
             .field("memory_limit", &self.memory_limit)
             .field("threads", &self.threads)
             .field("external_access", &self.external_access)
+            .field("read_only", &self.read_only)
             .finish_non_exhaustive()
     }
 }
@@ -206,7 +216,12 @@ impl Connection {
     /// # Errors
     /// A directory that cannot be read; as for [`Connection::over`].
     pub fn over_directory(path: impl AsRef<Path>, options: ConnectionOptions) -> Result<Self> {
-        let mut open = Options::default().with_mode(Mode::ReadWrite);
+        let mode = if options.read_only {
+            Mode::Read
+        } else {
+            Mode::ReadWrite
+        };
+        let mut open = Options::default().with_mode(mode);
         if let Some(interrupt) = &options.interrupt {
             open = open.with_interrupt(Interrupt::clone(interrupt));
         }

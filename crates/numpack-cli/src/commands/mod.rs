@@ -3,6 +3,7 @@ mod convert;
 mod info;
 mod journal;
 mod ls;
+mod sql;
 mod tidy;
 mod verify;
 
@@ -15,6 +16,7 @@ use numpack_convert::{ExportOptions, ImportOptions};
 use crate::args::Command;
 use crate::failure::Failure;
 use crate::output::Style;
+use crate::rows::Format;
 
 /// Runs the command that was typed.
 pub(crate) fn run(command: &Command, out: &mut dyn Write, style: Style) -> Result<(), Failure> {
@@ -30,6 +32,29 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write, style: Style) -> Resul
             array: Some(array),
             json,
         } => info::array(dir, array, *json, out),
+        Command::Head {
+            dir,
+            array,
+            rows,
+            json,
+        } => sql::head(dir, array.as_deref(), *rows, table_or(*json), out, style),
+        Command::Sql {
+            path,
+            query,
+            script,
+            format,
+            output,
+            json,
+        } => {
+            let wanted = sql::Wanted {
+                path,
+                query: query.as_deref(),
+                script: script.as_deref(),
+                format: if *json { Format::Json } else { *format },
+                file: output.as_ref(),
+            };
+            sql::run(&wanted, out, style)
+        }
         Command::Verify {
             dir,
             deep,
@@ -79,6 +104,10 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write, style: Style) -> Resul
         Command::Compact { dir, arrays, json } => tidy::compact(dir, arrays, *json, out),
         Command::Checkpoint { dir, json } => tidy::checkpoint(dir, *json, out),
     }
+}
+
+fn table_or(json: bool) -> Format {
+    if json { Format::Json } else { Format::Table }
 }
 
 /// Opens a store such that nothing in it can change.
