@@ -117,14 +117,15 @@ impl ColumnReader {
 
     fn read_rows(&self, rows: LiveRows<'_>, len: usize) -> Result<Piece> {
         let (bytes, mapped) = match rows {
-            LiveRows::Range(start, _) => match self.one_run(start, len)? {
-                Some(physical) => (buffer::from_view(self.array.view(physical)?), true),
-                None => {
+            LiveRows::Range(start, _) => {
+                if let Some(physical) = self.one_run(start, len)? {
+                    (buffer::from_view(self.array.view(physical)?), true)
+                } else {
                     let mut out = self.room(len, self.array.row_bytes())?;
                     self.copy_runs(start, len, out.as_mut())?;
                     (buffer::from_owned(out), false)
                 }
-            },
+            }
             LiveRows::List(list) => {
                 let mut out = self.room(len, self.array.row_bytes())?;
                 self.array.gather_rows(list, out.as_mut())?;

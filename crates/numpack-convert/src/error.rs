@@ -73,6 +73,10 @@ pub enum Error {
 }
 
 impl Error {
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "errors are handed over, and so are texts made for this"
+    )]
     pub(crate) fn content(path: &Path, reason: impl ToString) -> Self {
         Self::Content {
             path: path.to_path_buf(),

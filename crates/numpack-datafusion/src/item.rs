@@ -27,7 +27,7 @@ struct Item {
 }
 
 impl ScalarUDFImpl for Item {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "item"
     }
 
@@ -126,7 +126,7 @@ impl ItemRewrite {
 }
 
 impl FunctionRewrite for ItemRewrite {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "items of fixed-size lists"
     }
 

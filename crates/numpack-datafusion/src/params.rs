@@ -155,7 +155,10 @@ fn replaced(sql: &str, marks: &[Location]) -> String {
     let mut here = Location { line: 1, column: 1 };
     for character in sql.chars() {
         match marks.next_if(|(_, mark)| **mark == here) {
-            Some((number, _)) => text.push_str(&format!("${number}")),
+            Some((number, _)) => {
+                text.push('$');
+                text.push_str(&number.to_string());
+            }
             None => text.push(character),
         }
         if character == '\n' {

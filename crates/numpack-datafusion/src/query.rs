@@ -288,12 +288,11 @@ fn plan_text(batch: &RecordBatch) -> String {
         return String::new();
     };
     let lines = names.iter().zip(plans.iter());
-    lines
-        .map(|(name, plan)| {
-            let (name, plan) = (name.unwrap_or_default(), plan.unwrap_or_default());
-            format!("{name}:\n{}\n", plan.trim_end())
-        })
-        .collect()
+    let texts = lines.map(|(name, plan)| {
+        let (name, plan) = (name.unwrap_or_default(), plan.unwrap_or_default());
+        format!("{name}:\n{}\n", plan.trim_end())
+    });
+    texts.collect::<Vec<_>>().concat()
 }
 
 /// Runs one query over a store, which the query calls `self`.

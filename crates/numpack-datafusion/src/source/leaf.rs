@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use numpack_arrow::ColumnReader;
+use numpack_engine::ArraySnapshot;
 
 use crate::error::Result;
 use crate::item::position_in;
@@ -98,7 +99,7 @@ impl Leaves {
     pub(crate) fn row_bytes(&self, relation: &Relation, place: usize) -> usize {
         match self.leaves[place] {
             Leaf::RowId => size_of::<i64>(),
-            Leaf::Column(column) => relation.array(column).map_or(0, |a| a.row_bytes()),
+            Leaf::Column(column) => relation.array(column).map_or(0, ArraySnapshot::row_bytes),
             // A value drags its whole cache line in.
             Leaf::Item { .. } => 64,
         }

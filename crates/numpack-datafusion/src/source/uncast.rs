@@ -59,6 +59,11 @@ fn float64(expr: &Arc<dyn PhysicalExpr>) -> Option<f64> {
 /// Widening is exact and keeps the order, that of NaN and of the zeros included. Between two
 /// neighbours in Float32 a number is compared with one of them: with the lower one by `>` and with
 /// the upper one by `<`, which also is right where these are zeros.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    reason = "whether the nearest Float32 is the number itself is what is asked"
+)]
 fn narrow(op: Operator, number: f64) -> Option<(Operator, f32)> {
     if number.is_nan() {
         return None;
