@@ -1,4 +1,5 @@
 //! Files into stores and back; expected bytes are worked out by hand.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 use std::fs;
 use std::path::Path;
 
@@ -105,7 +106,7 @@ fn every_format_gives_back_what_it_was_given() {
         let file = dir.path().join(format!("a.{}", format.name()));
         let mut last = None;
         export(&store, &file, &ExportOptions::default(), &mut |p| {
-            last = Some(p)
+            last = Some(p);
         })
         .unwrap();
         let last = last.unwrap();

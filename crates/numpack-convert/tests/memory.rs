@@ -1,4 +1,5 @@
 //! A file larger than the memory that the process may use at all.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![cfg(target_os = "linux")]
 use std::fs::OpenOptions;
 use std::io::Write;
