@@ -141,7 +141,6 @@ fn list_of<'py>(
     let types = scalars.iter().map(ScalarValue::data_type);
     let of = types.reduce(|one, other| match (one, other) {
         (DataType::Null, other) => other,
-        (one, DataType::Null) => one,
         (DataType::Int64, DataType::Float64) => DataType::Float64,
         (one, _) => one,
     });

@@ -91,7 +91,7 @@ impl Query {
     ) -> PyResult<Bound<'py, PyCapsule>> {
         let wanted = requested_schema.map(requested).transpose()?;
         let usual = self.planned.schema();
-        let reader = Reader::Planned(self.planned.clone());
+        let reader = Reader::Planned(Box::new(self.planned.clone()));
         let reader = Conformed::new(reader, &usual, wanted.as_ref());
         let stream = FFI_ArrowArrayStream::new(Box::new(reader));
         PyCapsule::new_with_value(py, stream, c"arrow_array_stream")
@@ -158,7 +158,7 @@ impl Query {
 
 /// The rows of a query as Arrow's stream interface asks for them; nothing runs before the first.
 enum Reader {
-    Planned(Planned),
+    Planned(Box<Planned>),
     Running(Rows),
     Ended(SchemaRef),
 }
