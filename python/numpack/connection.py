@@ -106,7 +106,7 @@ class Connection:
             if hasattr(value, "_engine"):
                 over.append((name, value._engine()))
             elif isinstance(value, (str, os.PathLike)):
-                store = _internal.Store(os.fspath(value), "r+", "commit", 30.0)
+                store = _internal.Store(os.fspath(value), "r+", "commit", 30.0, False)
                 self._opened.append(store)
                 over.append((name, store))
             elif hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
