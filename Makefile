@@ -81,6 +81,7 @@ check-text: .venv/tools.stamp
 bench: .venv/wheel.stamp .venv/bench.stamp $(OLD)/ready.stamp ## measure against NPY, np.memmap and NumPack 0.4.2
 	cargo bench --locked -p numpack-benches
 	$(BIN)/python benches/python/run.py
+	$(BIN)/python benches/python/sql_run.py
 
 doc: .venv/rust.stamp ## Rust API documentation
 	cargo doc --locked --workspace $(NO_BENCHES) --no-deps
