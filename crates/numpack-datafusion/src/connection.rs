@@ -19,8 +19,7 @@ use crate::params::{Params, in_memory};
 use crate::query::Query;
 use crate::query_catalog::{QueryCatalog, SessionTables};
 use crate::reach::Reach;
-use crate::rows::Waiting;
-use crate::runtime::Threads;
+use crate::runtime::{Asking, Threads};
 use crate::session;
 use crate::sources::Sources;
 
@@ -170,7 +169,7 @@ pub struct Connection {
     pub(crate) session: Arc<SessionTables>,
     state: SessionState,
     threads: Arc<Threads>,
-    waiting: Waiting,
+    asking: Asking,
     external_access: bool,
 }
 
@@ -241,7 +240,7 @@ impl Connection {
             sources: Arc::new(sources),
             session: Arc::default(),
             threads,
-            waiting: Waiting(options.interrupt),
+            asking: Asking::new(options.interrupt),
             external_access: options.external_access,
         })
     }
@@ -317,14 +316,14 @@ impl Connection {
         &self,
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.threads.block_on(future, self.waiting.0.as_ref())
+        self.threads.block_on(future, self.asking.clone())
     }
 
     pub(crate) fn threads(&self) -> &Arc<Threads> {
         &self.threads
     }
 
-    pub(crate) fn waiting(&self) -> &Waiting {
-        &self.waiting
+    pub(crate) fn asking(&self) -> Asking {
+        self.asking.clone()
     }
 }

@@ -145,11 +145,8 @@ impl Query {
     /// [`SqlError::InsideRuntime`].
     pub fn rows(&self) -> Result<Rows> {
         let this = self.clone();
-        let stream = self
-            .connection
-            .block_on(async move { this.stream().await })?;
-        let threads = Arc::clone(self.connection.threads());
-        Rows::start(stream, threads, self.connection.waiting().clone())
+        let stream = async move { this.stream().await };
+        Rows::start(self.schema(), stream, &self.connection)
     }
 
     /// Runs the query to its end.

@@ -1,17 +1,18 @@
+use std::future::Future;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
-use numpack_engine::Interrupt;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::JoinHandle;
 
+use crate::connection::Connection;
 use crate::error::{Result, SqlError};
-use crate::runtime::Threads;
+use crate::runtime::{Asking, Pool, Threads, may_block};
 
 /// How many batches are computed ahead of who reads them.
 const AHEAD: usize = 4;
@@ -23,40 +24,39 @@ const AHEAD: usize = 4;
 pub struct Rows {
     schema: SchemaRef,
     running: Option<Running>,
-    threads: Arc<Threads>,
-    waiting: Waiting,
+    asking: Asking,
 }
 
 #[derive(Debug)]
 struct Running {
-    process: u32,
-    batches: Receiver<DataFusionResult<RecordBatch>>,
+    batches: Receiver<Result<RecordBatch>>,
     task: JoinHandle<()>,
-}
-
-/// What a thread asks while it waits.
-#[derive(Clone, Default)]
-pub(crate) struct Waiting(pub(crate) Option<Interrupt>);
-
-impl std::fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "asks" } else { "waits" })
-    }
+    pool: Arc<Pool>,
+    threads: Arc<Threads>,
 }
 
 impl Rows {
     /// Starts a stream on the threads of a connection.
     pub(crate) fn start(
-        mut stream: SendableRecordBatchStream,
-        threads: Arc<Threads>,
-        waiting: Waiting,
+        schema: SchemaRef,
+        stream: impl Future<Output = Result<SendableRecordBatchStream>> + Send + 'static,
+        connection: &Connection,
     ) -> Result<Self> {
-        let schema = stream.schema();
+        may_block()?;
+        let threads = Arc::clone(connection.threads());
+        let pool = threads.pool()?;
         let (sender, batches) = mpsc::channel(AHEAD);
-        let task = threads.runtime()?.spawn(async move {
+        let task = pool.spawn(async move {
+            let mut stream = match stream.await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    let _nobody_reads = sender.send(Err(error)).await;
+                    return;
+                }
+            };
             while let Some(batch) = stream.next().await {
                 // Nobody reads any more.
-                if sender.send(batch).await.is_err() {
+                if sender.send(batch.map_err(SqlError::from)).await.is_err() {
                     break;
                 }
             }
@@ -64,12 +64,12 @@ impl Rows {
         Ok(Self {
             schema,
             running: Some(Running {
-                process: std::process::id(),
                 batches,
                 task,
+                pool,
+                threads,
             }),
-            threads,
-            waiting,
+            asking: connection.asking(),
         })
     }
 
@@ -82,7 +82,7 @@ impl Rows {
         // In a forked child the task and its channel belong to threads that do not exist, and may be
         // locked for ever.
         if let Some(running) = self.running.take()
-            && running.process != std::process::id()
+            && !running.pool.is_ours()
         {
             std::mem::forget(running);
         }
@@ -92,22 +92,21 @@ impl Rows {
         let Some(running) = &mut self.running else {
             return Ok(None);
         };
-        if running.process != std::process::id() {
+        if !running.pool.is_ours() {
             return Err(SqlError::OtherProcess);
         }
+        // Batches may come faster than anybody has to wait for them.
+        self.asking.ask()?;
         let received = match running.batches.try_recv() {
             Ok(batch) => Some(batch),
             Err(TryRecvError::Disconnected) => None,
-            Err(TryRecvError::Empty) => {
-                let next = running.batches.recv();
-                self.threads.wait(next, self.waiting.0.as_ref())?
-            }
+            Err(TryRecvError::Empty) => self.asking.wait(running.batches.recv())?,
         };
         if let Some(batch) = received {
-            return Ok(Some(batch?));
+            return batch.map(Some);
         }
         // The end, unless the task died before it came there.
-        match self.threads.wait(&mut running.task, None)? {
+        match self.asking.wait(&mut running.task)? {
             Ok(()) => Ok(None),
             Err(died) => Err(DataFusionError::ExecutionJoin(Box::new(died)).into()),
         }
@@ -128,7 +127,10 @@ impl Iterator for Rows {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.task.abort();
+        if !self.task.is_finished() {
+            self.task.abort();
+            self.threads.retire(&self.pool);
+        }
     }
 }
 
