@@ -167,7 +167,7 @@ fn contents(store: &Store) -> Contents {
         };
         missing |= matches!(&array, Some(Err(_)));
         let bytes = array
-            .and_then(|array| array.ok())
+            .and_then(std::result::Result::ok)
             .and_then(|array| rows(&array));
         all.push((info.name.to_string(), info.dtype, info.shape, bytes));
     }
@@ -229,7 +229,7 @@ fn change(store: &Store, which: u8, mut contents: Contents) -> Option<Contents> 
     let small = rows > 0 && rows <= FEW_ROWS;
     match (which % 8, first) {
         (1, Some((name, dtype, shape, Some(_)))) if small => {
-            let mut one = shape.clone();
+            let mut one = shape;
             one[0] = 1;
             let (meta, row) = (ArrayMeta::new(dtype, &one).ok()?, vec![7; width]);
             transaction.append(&name, &meta, &row).ok()?;
@@ -244,7 +244,7 @@ fn change(store: &Store, which: u8, mut contents: Contents) -> Option<Contents> 
             contents[0].3.as_mut()?.drain(..width);
         }
         (3, Some((name, dtype, shape, Some(_)))) if small => {
-            let mut one = shape.clone();
+            let mut one = shape;
             one[0] = 1;
             let (meta, row) = (ArrayMeta::new(dtype, &one).ok()?, vec![9; width]);
             transaction
@@ -263,7 +263,7 @@ fn change(store: &Store, which: u8, mut contents: Contents) -> Option<Contents> 
         (5, Some((name, ..))) => {
             transaction.rename(&name, NEW).ok()?;
             transaction.commit().ok()?;
-            contents[0].0 = NEW.to_owned();
+            NEW.clone_into(&mut contents[0].0);
         }
         (6, Some((name, ..))) => {
             transaction.compact(&name).ok()?;

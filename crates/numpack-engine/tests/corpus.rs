@@ -9,7 +9,6 @@ use crate::kit::OnPanic;
 #[expect(dead_code, reason = "part of it is for making inputs")]
 mod files;
 #[path = "../../../fuzz/src/seal.rs"]
-#[expect(dead_code, reason = "part of it is for single files")]
 mod seal;
 #[path = "../../../fuzz/src/store.rs"]
 mod store;
