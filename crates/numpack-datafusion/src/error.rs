@@ -54,6 +54,46 @@ pub enum SqlError {
         found: String,
     },
 
+    /// An INSERT leaves arrays out, and a store has no place for what is not there.
+    #[error(
+        "INSERT INTO {table}: {count} {nouns} missing ({missing}), and every array of a table gets \
+         a row",
+        nouns = if *count == 1 { "column is" } else { "columns are" }
+    )]
+    MissingColumns {
+        /// The table, as the statement calls it.
+        table: String,
+        /// The columns.
+        missing: String,
+        /// How many they are.
+        count: usize,
+    },
+
+    /// A statement gives a value to `row_id`.
+    #[error("{verb} of row_id: it is the position of a row in its table and follows by itself")]
+    RowIdGiven {
+        /// What the statement would do.
+        verb: &'static str,
+    },
+
+    /// A statement that changes a store was planned by a session that cannot carry it out.
+    #[error(
+        "{verb} on a NumPack table is not possible in this session: DataFusion alone does not say \
+         which rows a statement means; use numpack_datafusion::session() or register() the rules in \
+         your SessionStateBuilder"
+    )]
+    NotRegistered {
+        /// What the statement would do.
+        verb: &'static str,
+    },
+
+    /// A table that shows one instant, or that knows no store.
+    #[error("{verb}: this table shows one instant of its arrays and cannot be changed")]
+    FixedTable {
+        /// What the statement would do.
+        verb: &'static str,
+    },
+
     /// The statement is not one that only reads.
     #[error("{statement} is not possible here: SQL over a store only reads so far")]
     NotAQuery {

@@ -24,6 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod dml;
 mod error;
 mod query;
 mod relation;
@@ -34,9 +35,10 @@ mod source;
 mod store_schema;
 mod table;
 
+pub use dml::{ChangeRule, NumPackPlanner};
 pub use error::{Result, SqlError};
 pub use query::{QueryResult, query, sql_collect, sql_collect_of};
 pub use relation::ROW_ID;
-pub use session::session;
+pub use session::{register, session};
 pub use source::NumPackSource;
 pub use table::NumPackTable;

@@ -1,5 +1,9 @@
+use std::sync::Arc;
+
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
+
+use crate::dml::{ChangeRule, NumPackPlanner};
 
 /// Names of the catalog and the schema that unqualified tables are looked up in.
 pub(crate) const CATALOG: &str = "numpack";
@@ -23,7 +27,25 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
         // group-bys are still spread, by hash.
         .with_round_robin_repartition(false);
     config.options_mut().sql_parser.enable_ident_normalization = false;
-    SessionStateBuilder::new_with_default_features()
+    register(SessionStateBuilder::new_with_default_features())
         .with_config(config)
         .build()
+}
+
+/// Teaches a session of your own to change stores by SQL.
+///
+/// It gets [`ChangeRule`] and [`NumPackPlanner`]; without them UPDATE, DELETE, TRUNCATE and MERGE
+/// on a NumPack table are refused.
+///
+/// ```
+/// use datafusion::execution::SessionStateBuilder;
+/// use datafusion::prelude::SessionContext;
+/// let state = numpack_datafusion::register(SessionStateBuilder::new_with_default_features());
+/// let ctx = SessionContext::new_with_state(state.build());
+/// # let _ = ctx;
+/// ```
+pub fn register(builder: SessionStateBuilder) -> SessionStateBuilder {
+    builder
+        .with_analyzer_rule(Arc::new(ChangeRule))
+        .with_query_planner(Arc::new(NumPackPlanner::default()))
 }

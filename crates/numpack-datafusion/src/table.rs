@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchemaRef, Result as DataFusionResult, not_impl_err};
@@ -9,9 +9,11 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::sql::TableReference;
 use numpack_engine::{Mode, Options, Snapshot, Store};
 
-use crate::error::Result;
+use crate::dml::{Target, insert_exec};
+use crate::error::{Result, SqlError};
 use crate::relation::Relation;
 use crate::source::NumPackSource;
 
@@ -53,10 +55,71 @@ pub struct NumPackTable {
 /// Where a scan gets its arrays from.
 #[derive(Debug)]
 enum Origin {
-    /// From a snapshot of these arrays, taken anew by each scan.
-    Store { store: Store, names: Vec<String> },
-    /// From one instant.
-    Instant(Arc<Relation>),
+    /// From a snapshot taken anew by each scan.
+    Store(Live),
+    /// From one instant; of which store, if changes are to be possible.
+    Instant {
+        relation: Arc<Relation>,
+        live: Option<Live>,
+    },
+}
+
+/// What a table is, apart from any instant: arrays of a store.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    store: Store,
+    names: Vec<String>,
+    /// One array alone, whose column is called `value`.
+    alone: bool,
+    /// A column with the position of each row behind the others, for statements that change rows.
+    position: Option<String>,
+}
+
+impl Live {
+    /// The arrays of a relation over `store`.
+    pub(crate) fn new(store: &Store, relation: &Relation, alone: bool) -> Self {
+        let names = relation
+            .arrays()
+            .iter()
+            .map(|array| array.name().to_string());
+        Self {
+            store: store.clone(),
+            names: names.collect(),
+            alone,
+            position: None,
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The arrays, which are the first columns of the table.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        Ok(self.store.snapshot(&names)?)
+    }
+
+    /// The table at the instant of a snapshot with all its arrays.
+    fn at(&self, snapshot: &Snapshot) -> Result<Relation> {
+        let arrays = self.names.iter().map(|name| {
+            let found = snapshot.get(name).cloned();
+            found.ok_or_else(|| numpack_engine::Error::NotFound { name: name.clone() })
+        });
+        let arrays = arrays.collect::<std::result::Result<Vec<_>, _>>()?;
+        let relation = match arrays.as_slice() {
+            [array] if self.alone => Relation::of_array(array)?,
+            arrays => Relation::new(arrays)?,
+        };
+        Ok(match &self.position {
+            Some(name) => relation.with_position(name),
+            None => relation,
+        })
+    }
 }
 
 impl NumPackTable {
@@ -75,7 +138,7 @@ impl NumPackTable {
     /// [`SqlError::UnequalRows`](crate::SqlError::UnequalRows), and what the engine reports.
     pub fn all(store: &Store) -> Result<Self> {
         let relation = Relation::all(&store.snapshot_all()?)?;
-        Ok(Self::live(store, &relation))
+        Ok(Self::live_of(store, &relation))
     }
 
     /// Some arrays of a store, in the order named.
@@ -86,7 +149,7 @@ impl NumPackTable {
     /// [`SqlError::NoRows`](crate::SqlError::NoRows).
     pub fn new(store: &Store, names: &[&str]) -> Result<Self> {
         let relation = Relation::new(store.snapshot(names)?.arrays())?;
-        Ok(Self::live(store, &relation))
+        Ok(Self::live_of(store, &relation))
     }
 
     /// All arrays of one instant.
@@ -97,31 +160,116 @@ impl NumPackTable {
         Ok(Self::instant(Relation::all(snapshot)?))
     }
 
+    /// One array of a store alone, as the table `(value, row_id)`. Statements that change it touch
+    /// no other array.
+    ///
+    /// # Errors
+    /// As for [`NumPackTable::new`].
+    pub fn of_array(store: &Store, name: &str) -> Result<Self> {
+        let relation = Relation::of_array(&store.array(name)?)?;
+        Ok(Self {
+            schema: Arc::clone(relation.schema()),
+            origin: Origin::Store(Live::new(store, &relation, true)),
+        })
+    }
+
     pub(crate) fn instant(relation: Relation) -> Self {
+        Self::instant_of(relation, None)
+    }
+
+    /// A table of one instant, which statements may change if it knows its store.
+    pub(crate) fn instant_of(relation: Relation, live: Option<Live>) -> Self {
         Self {
             schema: Arc::clone(relation.schema()),
-            origin: Origin::Instant(Arc::new(relation)),
+            origin: Origin::Instant {
+                relation: Arc::new(relation),
+                live,
+            },
         }
     }
 
-    fn live(store: &Store, relation: &Relation) -> Self {
-        let arrays = (0..).map_while(|column| relation.array(column));
+    fn live_of(store: &Store, relation: &Relation) -> Self {
         Self {
             schema: Arc::clone(relation.schema()),
-            origin: Origin::Store {
-                store: store.clone(),
-                names: arrays.map(|array| array.name().to_string()).collect(),
+            origin: Origin::Store(Live::new(store, relation, false)),
+        }
+    }
+
+    /// What the table is apart from any instant, if it knows its store.
+    pub(crate) fn live(&self) -> Option<&Live> {
+        match &self.origin {
+            Origin::Store(live) => Some(live),
+            Origin::Instant { live, .. } => live.as_ref(),
+        }
+    }
+
+    /// What the next scan takes a snapshot of; None for a table of one instant.
+    pub(crate) fn moving(&self) -> Option<&Live> {
+        match &self.origin {
+            Origin::Store(live) => Some(live),
+            Origin::Instant { .. } => None,
+        }
+    }
+
+    /// The table at the instant of a snapshot, if it is not fixed to one already.
+    pub(crate) fn at_instant(&self, snapshot: &Snapshot) -> Option<Result<Self>> {
+        let live = self.moving()?;
+        let relation = live.at(snapshot).and_then(|relation| {
+            relation.expect_schema(&self.schema)?;
+            Ok(relation)
+        });
+        Some(relation.map(|relation| Self::instant_of(relation, Some(live.clone()))))
+    }
+
+    /// The table as its store has it, if it is fixed to an instant and knows its store.
+    pub(crate) fn moved_on(&self) -> Option<Self> {
+        match &self.origin {
+            Origin::Instant {
+                live: Some(live), ..
+            } => Some(Self {
+                schema: Arc::clone(&self.schema),
+                origin: Origin::Store(live.clone()),
+            }),
+            _ => None,
+        }
+    }
+
+    /// The same table with the position of each row as one more column.
+    pub(crate) fn with_position(&self, name: &str) -> Option<Self> {
+        let live = Live {
+            position: Some(name.to_owned()),
+            ..self.live()?.clone()
+        };
+        let fields = self.schema.fields().iter().cloned();
+        let position = Arc::new(Field::new(name, DataType::Int64, false));
+        let schema = Arc::new(Schema::new(fields.chain([position]).collect::<Vec<_>>()));
+        let origin = match &self.origin {
+            Origin::Store(_) => Origin::Store(live),
+            Origin::Instant { relation, .. } => Origin::Instant {
+                relation: Arc::new(relation.with_position(name)),
+                live: Some(live),
             },
+        };
+        Some(Self { origin, schema })
+    }
+
+    /// The instant of a table with positions, once it is fixed.
+    pub(crate) fn instant_with_position(&self) -> Option<&Arc<Relation>> {
+        match &self.origin {
+            Origin::Instant {
+                relation,
+                live: Some(live),
+            } if live.position.is_some() => Some(relation),
+            _ => None,
         }
     }
 
     /// What the next scan sees.
     fn relation(&self) -> Result<Arc<Relation>> {
         match &self.origin {
-            Origin::Instant(relation) => Ok(Arc::clone(relation)),
-            Origin::Store { store, names } => {
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let relation = Relation::new(store.snapshot(&names)?.arrays())?;
+            Origin::Instant { relation, .. } => Ok(Arc::clone(relation)),
+            Origin::Store(live) => {
+                let relation = live.at(&live.snapshot()?)?;
                 relation.expect_schema(&self.schema)?;
                 Ok(Arc::new(relation))
             }
@@ -129,10 +277,10 @@ impl NumPackTable {
     }
 }
 
-/// Changes are refused whatever they are: what DataFusion hands these hooks is not enough to know
-/// which rows a statement meant (a filter can arrive empty, or as that of a subquery).
-fn refuse(verb: &str) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-    not_impl_err!("{verb} on a NumPack table: tables only read so far; change the store instead")
+/// Rows are never changed by these hooks: what DataFusion hands them is not enough to know which
+/// rows a statement meant (a filter can arrive empty, or as that of a subquery).
+fn refuse(verb: &'static str) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    Err(SqlError::NotRegistered { verb }.into())
 }
 
 #[async_trait]
@@ -156,13 +304,22 @@ impl TableProvider for NumPackTable {
         Ok(DataSourceExec::from_data_source(source))
     }
 
+    /// The plan of an INSERT says all there is to know: this works in every session.
     async fn insert_into(
         &self,
         _state: &dyn Session,
-        _input: Arc<dyn ExecutionPlan>,
-        _insert_op: InsertOp,
+        input: Arc<dyn ExecutionPlan>,
+        insert_op: InsertOp,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        refuse("INSERT")
+        let Some(live) = self.live() else {
+            return Err(SqlError::FixedTable { verb: "INSERT" }.into());
+        };
+        if insert_op == InsertOp::Replace {
+            return not_impl_err!("REPLACE INTO a NumPack table: a store has no keys");
+        }
+        let target = Target::new(TableReference::bare("NumPack table"), live.clone(), self);
+        let overwrite = insert_op == InsertOp::Overwrite;
+        Ok(insert_exec(target, overwrite, &input))
     }
 
     async fn delete_from(

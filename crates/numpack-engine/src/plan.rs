@@ -114,7 +114,11 @@ impl<'g, 'a> Plan<'g, 'a> {
                 self.find(&name);
                 self.put(name, meta, content, staged, Kept::Nothing)
             }
-            Change::Append { name, meta, rows } => self.append(&name, &meta, rows),
+            Change::Append {
+                name,
+                meta,
+                mut rows,
+            } => self.append(&name, &meta, &mut *rows.0),
             Change::Replace {
                 name,
                 selection,
@@ -189,7 +193,12 @@ impl<'g, 'a> Plan<'g, 'a> {
         }))
     }
 
-    fn append(&mut self, name: &ArrayName, meta: &ArrayMeta, rows: &[u8]) -> Result<()> {
+    fn append(
+        &mut self,
+        name: &ArrayName,
+        meta: &ArrayMeta,
+        rows: &mut dyn RowSource,
+    ) -> Result<()> {
         let mut array = self.get_rows(name)?;
         check_rows(&array, meta)?;
         let count = meta.shape.rows();
@@ -209,7 +218,8 @@ impl<'g, 'a> Plan<'g, 'a> {
             array.meta.dtype,
         )?;
         let mut hasher = BlockHasher::new();
-        if !rows.is_empty() {
+        let expected = meta.byte_len();
+        if expected > 0 {
             let file = self.guard.data_file(&array)?;
             let own = name.data_file();
             let offset = array.meta.byte_len();
@@ -224,8 +234,19 @@ impl<'g, 'a> Plan<'g, 'a> {
                     found,
                 });
             }
-            write_hashed(&*file, rows, offset, &mut hasher)
-                .map_err(|source| self.guard.io("append to", &own, source))?;
+            let mut given = 0;
+            rows.write_to(&mut |piece| {
+                let at = given;
+                given += piece.len() as u64;
+                if given > expected {
+                    return Err(unequal(name, "more", expected));
+                }
+                write_hashed(&*file, piece, offset + at, &mut hasher)
+                    .map_err(|source| self.guard.io("append to", &own, source))
+            })?;
+            if given < expected {
+                return Err(unequal(name, "fewer", expected));
+            }
         }
         self.record(Record::Append(Append {
             name: name.clone(),
@@ -409,6 +430,12 @@ fn physical(array: &ArrayState, rows: &RowSet) -> Vec<u64> {
         Some(deletions) => rows.rows().map(|row| deletions.physical(row)).collect(),
         None => rows.rows().collect(),
     }
+}
+
+fn unequal(name: &ArrayName, which: &str, expected: u64) -> Error {
+    Error::InvalidArgument(format!(
+        "array \"{name}\": {which} than the expected {expected} bytes of rows"
+    ))
 }
 
 fn too_large(name: &ArrayName) -> Error {

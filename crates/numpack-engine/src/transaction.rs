@@ -1,5 +1,6 @@
 //! Transactions: changes that appear together or not at all.
 
+use std::fmt;
 use std::ops::Range;
 
 use numpack_format::{ArrayMeta, ArrayName, Attrs};
@@ -25,7 +26,7 @@ pub(crate) enum Change<'a> {
     Append {
         name: ArrayName,
         meta: ArrayMeta,
-        rows: &'a [u8],
+        rows: Rows<'a>,
     },
     Replace {
         name: ArrayName,
@@ -70,6 +71,15 @@ pub(crate) enum Change<'a> {
         name: Option<ArrayName>,
         attrs: Attrs,
     },
+}
+
+/// Rows that are read when the transaction is committed.
+pub(crate) struct Rows<'a>(pub(crate) Box<dyn RowSource + Send + 'a>);
+
+impl fmt::Debug for Rows<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rows")
+    }
 }
 
 impl Change<'_> {
@@ -163,12 +173,25 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// A bad name, or rows that are not as long as `meta` says. The rest is checked at commit.
     pub fn append(&mut self, name: &str, meta: &ArrayMeta, rows: &'a [u8]) -> Result<()> {
-        let name = ArrayName::new(name)?;
-        check_bytes(&name, meta, rows)?;
+        check_bytes(&ArrayName::new(name)?, meta, rows)?;
+        self.append_from(name, meta, rows)
+    }
+
+    /// As [`append`](Self::append), with rows that come in pieces and need not be in memory all at
+    /// once. They are asked for at commit, under the writer lock.
+    ///
+    /// # Errors
+    /// A bad name. The rest is checked at commit, also that the rows are as long as `meta` says.
+    pub fn append_from(
+        &mut self,
+        name: &str,
+        meta: &ArrayMeta,
+        rows: impl RowSource + Send + 'a,
+    ) -> Result<()> {
         self.changes.push(Change::Append {
-            name,
+            name: ArrayName::new(name)?,
             meta: meta.clone(),
-            rows,
+            rows: Rows(Box::new(rows)),
         });
         Ok(())
     }
