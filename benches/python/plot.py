@@ -35,7 +35,7 @@ def draw(run: Run, path: Path) -> None:
     if series:
         axes = parts.pop(0).subplots(1, len(series), squeeze=False)[0]
         for place, (items, label) in zip(axes, series, strict=True):
-            _lines(items, label, place)
+            lines(items, label, place)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
@@ -60,7 +60,7 @@ def _bars(run: Run, axes: plt.Axes) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(peers), frameon=False)
 
 
-def _lines(items: list, label: str, axes: plt.Axes) -> None:
+def lines(items: list, label: str, axes: plt.Axes) -> None:
     for item in items:
         medians = [quantile(sorted(samples), 0.5) * 1e3 for samples in item.samples.values()]
         axes.plot(list(item.samples), medians, marker="o", label=item.operation)

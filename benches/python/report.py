@@ -25,15 +25,15 @@ def markdown(run: Run) -> str:
         "# Store operations\n",
         "1,000,000 x 10 float32 (38 MB), store already open, warm page cache; milliseconds a call, "
         "median unless the row says mean.\n",
-        _machine(run),
+        machine_lines(run),
     ]
     if run.rows:
         parts += _comparison(run)
     if run.by_size:
-        parts += ["## By size of the array\n", _series(run.by_size)]
+        parts += ["## By size of the array\n", series_table(run.by_size)]
     if run.by_count:
-        parts += ["## By number of arrays\n", _series(run.by_count)]
-    parts += _troubles(run)
+        parts += ["## By number of arrays\n", series_table(run.by_count)]
+    parts += troubles(run)
     return "\n".join(parts)
 
 
@@ -62,13 +62,13 @@ def to_json(run: Run) -> str:
 
     rows = []
     for result in run.rows:
-        verdict = _verdict(run, result)
+        judged = verdict(run, result)
         rows.append(
             {
                 "key": result.row.key,
                 "title": result.row.title,
                 "style": result.row.style.value,
-                "target": None if verdict is None else asdict(verdict),
+                "target": None if judged is None else asdict(judged),
                 "peers": {peer: asdict(measured) for peer, measured in result.peers.items()},
                 "failed": result.failed,
             }
@@ -92,9 +92,9 @@ def line(run: Run, result: RowResult) -> str:
         for peer in (OWN, *MAIN, *SIDE)
         if peer in result.peers
     ]
-    verdict = _verdict(run, result)
-    judged = "" if verdict is None else f" | {verdict.text}: {verdict.met}"
-    return f"{result.row.title}: {', '.join(figures)}{judged}"
+    judged = verdict(run, result)
+    wanted = "" if judged is None else f" | {judged.text}: {judged.met}"
+    return f"{result.row.title}: {', '.join(figures)}{wanted}"
 
 
 def milliseconds(seconds: float | None) -> str:
@@ -108,7 +108,7 @@ def milliseconds(seconds: float | None) -> str:
     return f"{value:.5f}"
 
 
-def _machine(run: Run) -> str:
+def machine_lines(run: Run) -> str:
     lines = [f"- {key}: {value}" for key, value in run.machine.items()]
     for peer, versions in run.versions.items():
         if versions:
@@ -126,24 +126,24 @@ def _main_table(run: Run) -> str:
     body = []
     for result in run.rows:
         own = result.value(OWN)
-        cells = [result.row.title, _figure(result, OWN), *(_figure(result, p) for p in MAIN)]
+        cells = [result.row.title, figure(result, OWN), *(figure(result, p) for p in MAIN)]
         for peer in MAIN:
             theirs = result.value(peer)
             cells.append("-" if own is None or theirs is None else f"{own / theirs:.2g}")
-        verdict = _verdict(run, result)
-        if verdict is None:
+        judged = verdict(run, result)
+        if judged is None:
             cells += ["report", "", ""]
         else:
-            cells += [verdict.text, milliseconds(verdict.bound), verdict.met]
+            cells += [judged.text, milliseconds(judged.bound), judged.met]
         body.append(cells)
-    return _table(heads, body)
+    return table(heads, body)
 
 
 def _met(run: Run) -> str:
-    verdicts = [verdict for result in run.rows if (verdict := _verdict(run, result)) is not None]
-    met = sum(verdict.met == "met" for verdict in verdicts)
-    scaled = sum(verdict.met == "met (scaled)" for verdict in verdicts)
-    missed = sum(verdict.met == "not met" for verdict in verdicts)
+    verdicts = [found for result in run.rows if (found := verdict(run, result)) is not None]
+    met = sum(found.met == "met" for found in verdicts)
+    scaled = sum(found.met == "met (scaled)" for found in verdicts)
+    missed = sum(found.met == "not met" for found in verdicts)
     unknown = len(verdicts) - met - scaled - missed
     return f"Targets: {met} met, {scaled} met (scaled), {missed} not met, {unknown} not judged.\n"
 
@@ -151,11 +151,11 @@ def _met(run: Run) -> str:
 def _peer_table(run: Run, peers: Sequence[str]) -> str:
     present = [peer for peer in peers if peer in run.titles]
     body = [
-        [result.row.title, _figure(result, OWN), *(_figure(result, peer) for peer in present)]
+        [result.row.title, figure(result, OWN), *(figure(result, peer) for peer in present)]
         for result in run.rows
         if any(peer in result.peers or peer in result.failed for peer in present)
     ]
-    return _table(["operation", run.titles[OWN], *(run.titles[peer] for peer in present)], body)
+    return table(["operation", run.titles[OWN], *(run.titles[peer] for peer in present)], body)
 
 
 def _spread(run: Run) -> str:
@@ -170,20 +170,22 @@ def _spread(run: Run) -> str:
             cells = [milliseconds(figure) for figure in figures]
             body.append([result.row.title, run.titles[peer], f"{stats.count:,}", *cells])
     heads = ["operation", "", "samples", "min", "median", "mean", "p99", "p99.9", "max"]
-    return _table(heads, body)
+    return table(heads, body)
 
 
-def _series(items: Sequence[Series]) -> str:
-    labels = list(items[0].samples)
+def series_table(items: Sequence[Series]) -> str:
+    labels = max((list(item.samples) for item in items), key=len)
     body = []
     for item in items:
+        if len(item.samples) < len(labels):
+            continue  # it failed: said below
         medians = [quantile(sorted(item.samples[label]), 0.5) for label in labels]
         growth = f"{medians[-1] / medians[0]:.2f}"
         body.append([item.operation, *(milliseconds(median) for median in medians), growth])
-    return _table(["operation", *labels, "last / first"], body)
+    return table(["operation", *labels, "last / first"], body)
 
 
-def _troubles(run: Run) -> list[str]:
+def troubles(run: Run) -> list[str]:
     found: dict[str, list[str]] = {}
     for result in run.rows:
         for peer, why in result.failed.items():
@@ -202,14 +204,14 @@ def _troubles(run: Run) -> list[str]:
     return ["## Failures and wrong results\n", *lines, ""]
 
 
-def _verdict(run: Run, result: RowResult):
+def verdict(run: Run, result: RowResult):
     own = result.value(OWN)
     if result.row.target is None or own is None:
         return None
     return result.row.target.judge(own, result.values(), run.titles)
 
 
-def _figure(result: RowResult, peer: str) -> str:
+def figure(result: RowResult, peer: str) -> str:
     if peer in result.failed:
         return "failed"
     return milliseconds(result.value(peer)) + _mark(result, peer)
@@ -220,7 +222,7 @@ def _mark(result: RowResult, peer: str) -> str:
     return " †" if measured is not None and measured.wrong else ""
 
 
-def _table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     lines += ["| " + " | ".join(cells) + " |" for cells in body]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,166 @@
+"""Measures SQL over a store beside its peers: the same questions over the same four columns.
+
+Run ``python benches/python/sql_run.py --help``; ``benches/README.md`` says how to read the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import machine
+import numpy as np
+import report
+import sql_report
+from flatness import Series
+from results import Run
+from run import measure
+from sql_inputs import WIDTH, Columns
+from sql_peers import PEERS, NumPackSql, SqlPeer
+from sql_workloads import QUICK_SIZES, ROWS, SIZES, SQL_TABLE
+
+#: Questions whose growth is drawn.
+GROWTH = ("count_where", "grouped", "vectors_where", "range_row_id", "avg_item", "nearest")
+BUDGET_NS = 4_000_000_000
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    keys = [row.key for row in SQL_TABLE]
+    parser.add_argument("--quick", action="store_true", help="three rounds and a short growth")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="NAME",
+        choices=[*keys, "growth"],
+        help="only these rows: " + ", ".join([*keys, "growth"]),
+    )
+    titles = [peer.key for peer in PEERS]
+    parser.add_argument(
+        "--peers", nargs="+", metavar="NAME", choices=titles, help=f"only: {', '.join(titles)}"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds (default 7, quick 3)")
+    parser.add_argument("--out", type=Path, default=Path(".bench"), help="where results go")
+    parser.add_argument("--work", type=Path, help="where stores are written (default: temporary)")
+    return parser.parse_args()
+
+
+def bandwidth(columns: Columns) -> str:
+    """How fast two threads read the vectors: the floor of every question about all of them."""
+    words = columns.arrays["emb"].reshape(-1).view(np.int64)
+    halves = np.array_split(words, 2)
+    best = float("inf")
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(7):
+            start = time.perf_counter()
+            list(pool.map(np.bitwise_xor.reduce, halves))
+            best = min(best, time.perf_counter() - start)
+    speed = f"{words.nbytes / best / 1e9:.1f} GB/s with two threads"
+    return f"{speed}, {best * 1e3:.1f} ms for all vectors"
+
+
+def growth(root: Path, sizes: tuple[int, ...], rounds: int) -> list[Series]:
+    """The questions over growing numbers of values, this library alone."""
+    series = {key: Series(_title(key), {}, {}) for key in GROWTH}
+    for size in sizes:
+        columns = Columns(max(200, size // WIDTH))
+        peer = NumPackSql(columns, root / f"growth{size}")
+        label = f"10^{len(str(size)) - 1}"
+        for key in GROWTH:
+            row = next(row for row in SQL_TABLE if row.key == key)
+            result = measure(row, [peer], rounds, BUDGET_NS)
+            if peer.key in result.failed:
+                series[key].wrong[label] = result.failed[peer.key]
+                continue
+            measured = result.peers[peer.key]
+            series[key].samples[label] = measured.samples
+            if measured.wrong:
+                series[key].wrong[label] = measured.wrong
+        peer.npk.close()
+    return list(series.values())
+
+
+def _title(key: str) -> str:
+    return next(row.title for row in SQL_TABLE if row.key == key)
+
+
+def gather_peers(run: Run, columns: Columns, root: Path, wanted: list[str] | None) -> list[SqlPeer]:
+    """Every peer whose package is at hand; this library is a must."""
+    peers: list[SqlPeer] = []
+    for kind in PEERS:
+        if wanted is not None and kind.key not in wanted:
+            continue
+        try:
+            peer = kind(columns, root)
+        except ImportError as error:
+            if kind is NumPackSql:
+                raise
+            run.left_out[kind.title] = str(error)
+            continue
+        peers.append(peer)
+        run.titles[peer.key] = peer.title
+        run.versions[peer.key] = peer.versions()
+    return peers
+
+
+def main() -> int:
+    """Run, write the three files, and fail if an answer of this library was wrong."""
+    options = arguments()
+    rounds = options.rounds or (3 if options.quick else 7)
+    root = Path(tempfile.mkdtemp(prefix="numpack-sql-bench-", dir=options.work))
+    started = time.monotonic()
+    run = Run(
+        machine=machine.describe(root),
+        settings={"rounds": rounds, "quick": options.quick, "budget_s": BUDGET_NS / 1e9},
+        titles={},
+    )
+    wanted = [row for row in SQL_TABLE if not options.rows or row.key in options.rows]
+    try:
+        if wanted:
+            columns = Columns(ROWS)
+            run.machine["memory bandwidth"] = bandwidth(columns)
+            peers = gather_peers(run, columns, root, options.peers)
+            for row in wanted:
+                result = measure(row, list(peers), rounds, BUDGET_NS)
+                run.rows.append(result)
+                print(sql_report.line(run, result), flush=True)
+            run.machine["memory bandwidth at end"] = bandwidth(columns)
+        if not options.rows or "growth" in options.rows:
+            sizes = QUICK_SIZES if options.quick else SIZES
+            run.by_size = growth(root, sizes, min(rounds, 3))
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    run.machine["load at end"] = f"{os.getloadavg()[0]:.2f}"
+    run.machine["duration"] = f"{time.monotonic() - started:.0f} s"
+    return write(run, options.out)
+
+
+def write(run: Run, out: Path) -> int:
+    """Write Markdown, JSON and, where matplotlib is installed, SVG; return the exit status."""
+    out.mkdir(parents=True, exist_ok=True)
+    text = sql_report.markdown(run)
+    (out / "sql.md").write_text(text)
+    (out / "sql.json").write_text(report.to_json(run))
+    try:
+        plot = importlib.import_module("sql_plot")
+    except ImportError as error:
+        print(f"no plot: {error}", file=sys.stderr)
+    else:
+        plot.draw(run, out / "sql.svg")
+    print(f"\n{text}\nwritten to {out}/sql.md, sql.json, sql.svg")
+    faults = run.faults((NumPackSql.key,))
+    for fault in faults:
+        print(f"wrong: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
