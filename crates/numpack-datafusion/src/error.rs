@@ -69,6 +69,18 @@ pub enum SqlError {
         count: usize,
     },
 
+    /// CREATE TABLE in a store, where a table is one array, of something else than one column.
+    #[error(
+        "CREATE TABLE {name}: a table of a store is one array, and the query gives {columns} columns; \
+         select one column, or connect to a directory of stores, where a new table is a store"
+    )]
+    NotOneColumn {
+        /// The table.
+        name: String,
+        /// How many columns the query gives, `row_id` not counted.
+        columns: usize,
+    },
+
     /// A statement gives a value to `row_id`.
     #[error("{verb} of row_id: it is the position of a row in its table and follows by itself")]
     RowIdGiven {

@@ -35,7 +35,7 @@ mod source;
 mod store_schema;
 mod table;
 
-pub use dml::{ChangeRule, NumPackPlanner};
+pub use dml::{ChangeRule, NumPackPlanner, sql};
 pub use error::{Result, SqlError};
 pub use query::{QueryResult, query, sql_collect, sql_collect_of};
 pub use relation::ROW_ID;

@@ -203,6 +203,13 @@ impl NumPackTable {
         }
     }
 
+    /// The columns that are arrays; what is left is `row_id`.
+    pub(crate) fn array_columns(&self) -> impl Iterator<Item = &str> {
+        let arrays = self.live().map_or(usize::MAX, |live| live.names().len());
+        let fields = self.schema.fields().iter().take(arrays);
+        fields.map(|field| field.name().as_str())
+    }
+
     /// What the next scan takes a snapshot of; None for a table of one instant.
     pub(crate) fn moving(&self) -> Option<&Live> {
         match &self.origin {
@@ -212,7 +219,7 @@ impl NumPackTable {
     }
 
     /// The table at the instant of a snapshot, if it is not fixed to one already.
-    pub(crate) fn at_instant(&self, snapshot: &Snapshot) -> Option<Result<Self>> {
+    pub(crate) fn at_snapshot(&self, snapshot: &Snapshot) -> Option<Result<Self>> {
         let live = self.moving()?;
         let relation = live.at(snapshot).and_then(|relation| {
             relation.expect_schema(&self.schema)?;

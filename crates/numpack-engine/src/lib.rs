@@ -51,6 +51,7 @@ mod overlay;
 mod paths;
 mod pin;
 mod pins;
+mod place;
 mod plan;
 mod read;
 mod recovery;

@@ -24,6 +24,7 @@ mod kit;
 mod locks;
 mod model;
 mod modes;
+mod place;
 mod processes;
 mod replacing;
 mod stats;

@@ -7,6 +7,8 @@
 //! [`exec`] of it, which runs that plan to its end, keeps what is to change ([`edits`], [`values`]),
 //! and commits it as one transaction.
 
+mod copy_from;
+mod create;
 mod edits;
 mod exec;
 mod insert;
@@ -16,10 +18,14 @@ mod pin;
 mod planner;
 mod position;
 mod rule;
+mod statement;
 mod target;
 mod values;
 
+pub(crate) use create::{Place, create};
 pub(crate) use exec::insert_exec;
 pub use planner::NumPackPlanner;
 pub use rule::ChangeRule;
+pub(crate) use statement::logical_plan;
+pub use statement::sql;
 pub(crate) use target::Target;

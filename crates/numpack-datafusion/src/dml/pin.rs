@@ -39,7 +39,7 @@ pub(crate) fn pinned(plan: &LogicalPlan) -> DataFusionResult<Option<LogicalPlan>
                     let snapshot = table
                         .moving()
                         .and_then(|live| snapshots.get(live.store().path()));
-                    snapshot.map(|snapshot| table.at_instant(snapshot))
+                    snapshot.map(|snapshot| table.at_snapshot(snapshot))
                 });
                 let fixed = fixed.transpose().map_err(SqlError::from)?;
                 Ok(replaced(scan, fixed))
