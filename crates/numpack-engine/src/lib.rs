@@ -34,6 +34,7 @@ mod commit;
 mod copy;
 mod deletions;
 mod desk;
+mod directory;
 mod dump;
 mod error;
 mod fold;
@@ -72,6 +73,7 @@ mod writer;
 mod written;
 
 pub use deletions::Run;
+pub use directory::{directories_in, stores_in};
 pub use dump::{JournalDump, dump_journal};
 pub use error::{Error, Result};
 pub use fork::generation as fork_generation;
