@@ -35,6 +35,7 @@ from numpack.exceptions import (
     UnsupportedDTypeError,
 )
 from numpack.lazy import LazyArray
+from numpack.report import Report
 from numpack.result import Result
 from numpack.store import NumPack
 from numpack.stream import StreamLoader
@@ -58,6 +59,7 @@ __all__ = [
     "NumPack",
     "NumPackError",
     "ReadOnlyError",
+    "Report",
     "Result",
     "RowIndexError",
     "SQLError",

@@ -12,6 +12,7 @@ from numpack.batch import BatchModeContext, BatchStore
 from numpack.exceptions import ArgumentError, ArrayNotFoundError
 from numpack.lazy import LazyArray
 from numpack.mapping import MappingManners
+from numpack.report import Report
 from numpack.result import Result
 from numpack.stream import StreamLoader
 from numpack.upkeep import Upkeep
@@ -179,6 +180,31 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
     def sync(self) -> None:
         """Return when everything committed so far is on disk, whatever the durability."""
         self._engine().sync()
+
+    def verify(self, deep: bool = False) -> Report:
+        """Look through the store for damage; nothing is written, and writers may go on.
+
+        Looked at are the metadata, the deletion bitmaps, the journal, the lengths of the data
+        files and what lies in the directory for no reason; with `deep` also every row of which a
+        checksum is known. What was written by another program, or in a session that was not
+        closed, may have none: it is told of in `unchecked`. What is wrong is in the report and not
+        raised.
+
+        >>> with NumPack("s.npk") as npk:
+        ...     npk.save({"a": np.arange(4)})
+        ...     report = npk.verify(deep=True)
+        ...     report.ok, report.problems, report.unchecked, report.checked_bytes
+        (True, [], [], 32)
+        """
+        found = self._engine().verify(bool(deep))
+        return Report(
+            ok=found.ok,
+            problems=found.problems,
+            unchecked=found.unchecked,
+            leftovers=found.leftovers,
+            checked_bytes=found.checked_bytes,
+            _text=str(found),
+        )
 
     # ------------------------------------------------------------------ reading
     @overload

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// What one call left behind.
-struct Ran {
-    code: u8,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: u8,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// Runs `numpack` with these arguments, uncolored.
-fn numpack(args: &[&str]) -> Ran {
+pub(crate) fn numpack(args: &[&str]) -> Ran {
     styled(args, Style::default())
 }
 
@@ -33,22 +33,22 @@ fn styled(args: &[&str], style: Style) -> Ran {
 }
 
 /// Runs a command that must succeed and complain about nothing.
-fn output(args: &[&str]) -> String {
+pub(crate) fn output(args: &[&str]) -> String {
     let ran = numpack(args);
     assert_eq!((ran.code, ran.err.as_str()), (EXIT_OK, ""), "{args:?}");
     ran.out
 }
 
-fn parsed(args: &[&str]) -> Value {
+pub(crate) fn parsed(args: &[&str]) -> Value {
     serde_json::from_str(&output(args)).unwrap()
 }
 
-fn meta(dtype: DType, dims: &[u64]) -> ArrayMeta {
+pub(crate) fn meta(dtype: DType, dims: &[u64]) -> ArrayMeta {
     ArrayMeta::new(dtype, dims).unwrap()
 }
 
 /// A store with three arrays, one of them with a deleted row; it is still open in this process.
-fn sample() -> (TempDir, Store) {
+pub(crate) fn sample() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &Options::default()).unwrap();
     let mut first = store.begin().unwrap();

@@ -8,6 +8,7 @@
 
 mod arrow_views;
 mod cli;
+mod cli_verify;
 mod file_size;
 mod layering;
 mod one_build;

@@ -9,6 +9,8 @@ pub(crate) enum Failure {
     Store(numpack::Error),
     /// Its text names the array asked for and the arrays there are.
     NoSuchArray(String),
+    /// Something is wrong with the store, which has been said.
+    Found,
     /// The result could not be written.
     Output(io::Error),
 }
@@ -21,6 +23,7 @@ impl fmt::Display for Failure {
                 None => write!(f, "{error}"),
             },
             Self::NoSuchArray(text) => f.write_str(text),
+            Self::Found => f.write_str("problems were found"),
             Self::Output(error) => write!(f, "cannot write the result: {error}"),
         }
     }

@@ -1,6 +1,6 @@
-//! The `numpack` command line: looks at stores without changing a byte of them.
+//! The `numpack` command line: looks at stores without changing a byte of them, unless told to repair one.
 //!
-//! Every command opens its store read-only, so it works beside a running writer and on media that
+//! Every other command opens its store read-only, so it works beside a running writer and on media that
 //! cannot be written. The Python wheel installs the same code as its own `numpack` command.
 //!
 //! ```
@@ -29,7 +29,7 @@ pub use crate::output::Style;
 
 /// Everything asked for was done.
 pub const EXIT_OK: u8 = 0;
-/// The store could not be read, or holds no such array.
+/// The store could not be read, holds no such array, or is damaged.
 pub const EXIT_ERROR: u8 = 1;
 /// The command line itself makes no sense.
 pub const EXIT_USAGE: u8 = 2;
@@ -69,6 +69,11 @@ where
     match done {
         Ok(()) => EXIT_OK,
         Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => EXIT_OK,
+        Err(Failure::Found) => {
+            // The exit code says it even if the last words do not arrive.
+            let _ = out.flush();
+            EXIT_ERROR
+        }
         Err(failure) => {
             // Nobody is left to tell if this write fails too; the exit code still says it.
             let _ = writeln!(err, "{} {failure}", style.error("error:"));

@@ -275,6 +275,11 @@ impl Shared {
         same.then_some(opened)
     }
 
+    /// The only file of `array`, which is pinned, opened once more.
+    pub(crate) fn open_pinned(&self, array: &ArrayState, pin: &Pin) -> Option<Arc<dyn File>> {
+        self.same_inode(&DataFile::only(array), pin)
+    }
+
     /// Opens a data file for reading.
     fn open_data(&self, file: &DataFile<'_>) -> std::io::Result<Arc<dyn File>> {
         if matches!(file.array.location, Location::Generation) {

@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use numpack_format::{Metadata, MetadataEntry, Storage, Trailer, TrailerEntry};
+use numpack_format::{
+    BlockHasher, Metadata, MetadataEntry, Storage, SumsFile, Trailer, TrailerEntry,
+};
 
+use crate::backup_sums::CopySums;
 use crate::copy::Rows;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Fs, Open, Stat, write_all_at};
 use crate::paths;
+use crate::settle::at_rest;
 use crate::snapshot::ArraySnapshot;
 use crate::staging::{RowSource as _, random};
 use crate::store::Store;
@@ -16,7 +20,8 @@ use crate::store::Store;
 impl Store {
     /// Copies the store as it is at one moment into the new directory `path`: a closed store without
     /// deleted rows, which NumPack 0.4 opens as well. Other threads and processes go on writing
-    /// meanwhile. All of it is on disk when this returns; until then it lies in `path`'s parent under a
+    /// meanwhile. The copy has checksums: those that the rows had, so that damage done to them before is
+    /// found in the copy as well. All of it is on disk when this returns; until then it lies in `path`'s parent under a
     /// name that begins with `.npk-backup-`.
     ///
     /// ```
@@ -110,19 +115,24 @@ impl Copy {
         let mut entries = Vec::new();
         for array in snapshot.arrays() {
             let meta = array.meta();
-            let stat = self.write_rows(array, store)?;
+            let (stat, made) = self.write_rows(array, store)?;
             let generation = random();
+            let sums_hash = self.write_sums(&SumsFile {
+                generation,
+                data_len: stat.len,
+                sums: made.sums,
+            })?;
             entries.push(TrailerEntry {
                 name_hash: array.name().hash64(),
                 generation,
                 rows: meta.shape.rows(),
                 data_len: stat.len,
                 data_ino: stat.ino,
-                data_mtime_ns: stat.mtime_ns,
+                data_mtime_ns: if made.changed { 0 } else { stat.mtime_ns },
                 deleted: 0,
                 saved_as: generation,
                 replaced_lsn: 0,
-                sums_hash: 0,
+                sums_hash,
                 attrs: array.attrs().clone(),
             });
             arrays.push(MetadataEntry {
@@ -150,8 +160,17 @@ impl Copy {
         let file = self.create(paths::METADATA)?;
         write_all_at(&*file, &metadata.encode(), 0)
             .and_then(|()| file.sync_data())
-            .and_then(|()| self.dir.sync(""))
+            .and_then(|()| self.sync_names())
             .map_err(|source| self.io("write", paths::METADATA, source))
+    }
+
+    fn sync_names(&self) -> std::io::Result<()> {
+        match self.dir.sync(paths::PRIVATE_DIR) {
+            // No array has so many blocks that it needs one.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            result => result?,
+        }
+        self.dir.sync("")
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn File>> {
@@ -160,7 +179,7 @@ impl Copy {
             .map_err(|source| self.io("create", name, source))
     }
 
-    fn write_rows(&self, array: &ArraySnapshot, store: &Store) -> Result<Stat> {
+    fn write_rows(&self, array: &ArraySnapshot, store: &Store) -> Result<(Stat, CopySums)> {
         let interrupt = store.options().interrupt.as_ref();
         if interrupt.is_some_and(|ask| ask()) {
             return Err(Error::Interrupted);
@@ -168,19 +187,41 @@ impl Copy {
         let name = array.name().data_file();
         let file = self.create(&name)?;
         let io = |source| self.io("write", &name, source);
-        if let Some(source) = array.whole_file() {
+        let len = array.byte_len() as u64;
+        let sums = if let Some(source) = array.whole_file() {
             // In the kernel, and where the file system can share blocks, without copying any.
-            let len = array.byte_len() as u64;
             file.copy_from(&*source, 0, len).map_err(io)?;
+            CopySums::of_file(array, &*source, interrupt)?
         } else {
+            let mut hasher = BlockHasher::keeping(0, len);
             let mut at = 0;
             Rows { array, interrupt }.write_to(&mut |bytes| {
                 write_all_at(&*file, bytes, at).map_err(io)?;
+                hasher.update(bytes);
                 at += bytes.len() as u64;
                 Ok(())
             })?;
+            CopySums::of_rows(array, hasher)
+        };
+        let stat = file.sync_data().and_then(|()| file.stat()).map_err(io)?;
+        Ok((stat, sums))
+    }
+
+    /// Writes sums down, and gives what the metadata says of them.
+    fn write_sums(&self, sums: &SumsFile) -> Result<u64> {
+        let (hash, bytes) = at_rest(sums);
+        if let Some(bytes) = bytes {
+            let path = paths::sums(hash);
+            self.dir
+                .make_dir(paths::PRIVATE_DIR)
+                .and_then(|()| {
+                    let file = self.dir.open(&path, Open::CreateNew)?;
+                    write_all_at(&*file, &bytes, 0)?;
+                    file.sync_data()
+                })
+                .map_err(|source| self.io("write", &path, source))?;
         }
-        file.sync_data().and_then(|()| file.stat()).map_err(io)
+        Ok(hash)
     }
 }
 
@@ -190,6 +231,9 @@ impl Drop for Copy {
             return;
         }
         // What cannot be removed stays under a name that says what it is; the error before this counts.
+        for name in self.dir.list(paths::PRIVATE_DIR).unwrap_or_default() {
+            let _stays = self.dir.unlink(&format!("{}/{name}", paths::PRIVATE_DIR));
+        }
         for name in self.dir.list("").unwrap_or_default() {
             let _stays = self.dir.unlink(&name);
         }

@@ -67,12 +67,13 @@ impl WriteGuard<'_> {
             self.sync_dir(paths::PRIVATE_DIR)?;
         }
         let stats = self.settle_lengths(&state, flush)?;
+        self.settle_sums(&mut state, &stats, flush)?;
         let header = self.next_header(state.lsn)?;
         let made = self.shared.seen.lock().header.is_none();
         if made {
             self.make_journal(flush)?;
         }
-        self.write_metadata(&state, &stats, &header, flush)?;
+        self.write_metadata(&state, &header, flush)?;
         self.remove_replaced(&state)?;
         self.begin_epoch(state, header, flush)?;
         Ok(true)
@@ -83,7 +84,7 @@ impl WriteGuard<'_> {
         seen.cursor.as_ref().map_or(0, |cursor| cursor.tail)
     }
 
-    fn sync_dir(&self, sub: &str) -> Result<()> {
+    pub(crate) fn sync_dir(&self, sub: &str) -> Result<()> {
         self.shared
             .dir
             .sync(sub)
@@ -213,13 +214,7 @@ impl WriteGuard<'_> {
         })
     }
 
-    fn write_metadata(
-        &self,
-        state: &State,
-        stats: &[Stat],
-        header: &Header,
-        flush: bool,
-    ) -> Result<()> {
+    fn write_metadata(&self, state: &State, header: &Header, flush: bool) -> Result<()> {
         let arrays = state.arrays.values().map(|array| MetadataEntry {
             name: array.name.clone(),
             meta: array.meta.clone(),
@@ -229,23 +224,22 @@ impl WriteGuard<'_> {
             },
             modified_us: array.modified_us,
         });
-        let entries = state
-            .arrays
-            .values()
-            .zip(stats)
-            .map(|(array, stat)| TrailerEntry {
+        let entries = state.arrays.values().map(|array| {
+            let rest = array.at_rest.unwrap_or_default();
+            TrailerEntry {
                 name_hash: array.name.hash64(),
                 generation: array.generation,
                 rows: array.physical_rows(),
-                data_len: stat.len,
-                data_ino: stat.ino,
-                data_mtime_ns: stat.mtime_ns,
+                data_len: rest.data_len,
+                data_ino: rest.ino,
+                data_mtime_ns: rest.mtime_ns,
                 deleted: array.deleted(),
                 saved_as: array.saved_as,
                 replaced_lsn: array.replaced_lsn,
-                sums_hash: 0,
+                sums_hash: rest.sums_hash,
                 attrs: array.attrs.clone(),
-            });
+            }
+        });
         let trailer = Trailer {
             store_id: header.store_id,
             checkpoint_lsn: state.lsn,
@@ -257,13 +251,15 @@ impl WriteGuard<'_> {
             arrays: arrays.collect(),
             trailer: Some(trailer),
         };
-        self.replace_file(
-            paths::METADATA_NEXT,
-            paths::METADATA,
-            &metadata.encode(),
-            flush,
-        )?;
-        if flush { self.sync_dir("") } else { Ok(()) }
+        let bytes = metadata.encode();
+        self.replace_file(paths::METADATA_NEXT, paths::METADATA, &bytes, flush)?;
+        if flush {
+            self.sync_dir("")?;
+        }
+        // Not flushed: it serves after an accident of another kind than a power cut, and has a checksum.
+        // The old one is of no use any more, and file systems flush what is renamed over another file.
+        self.remove(paths::METADATA_LAST)?;
+        self.replace_file(paths::METADATA_NEXT, paths::METADATA_LAST, &bytes, false)
     }
 
     /// Writes `bytes` to the file `next` and gives it the name `name`, which the world sees change at
@@ -311,7 +307,7 @@ impl WriteGuard<'_> {
         self.remove_orphans(state)
     }
 
-    fn remove(&self, name: &str) -> Result<()> {
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
         ignore_missing(self.shared.dir.unlink(name))
             .map_err(|source| self.io("remove", name, source))
     }
@@ -334,18 +330,21 @@ impl WriteGuard<'_> {
 
     /// Removes generations that no array has: of killed writers, or superseded. One that is being
     /// written is locked by its writer.
-    fn remove_orphans(&self, state: &State) -> Result<()> {
+    pub(crate) fn remove_orphans(&self, state: &State) -> Result<()> {
         let dir = &self.shared.dir;
         let used: HashSet<u64> = state
             .arrays
             .values()
             .map(|array| array.generation)
             .collect();
+        let at_rest = state.arrays.values().filter_map(|array| array.at_rest);
+        let sums: HashSet<u64> = at_rest.map(|rest| rest.sums_hash).collect();
         let names = dir
             .list(paths::PRIVATE_DIR)
             .map_err(|source| self.io("list", paths::PRIVATE_DIR, source))?;
         for name in names {
             let Some(generation) = store_files::parse_generation_file(&name) else {
+                self.remove_other_sums(&sums, &name)?;
                 continue;
             };
             let path = paths::generation(generation);
@@ -396,6 +395,7 @@ impl WriteGuard<'_> {
         }
         let cursor = Cursor::start(&header);
         seen.header = Some(header);
+        self.writer.sums.begin(Some(header.epoch));
         if flush {
             seen.flushed = state.lsn;
         }

@@ -83,6 +83,7 @@ fn commit_changes(
         }
     };
     staged.into_iter().for_each(Staged::claim);
+    guard.writer.sums.end();
     let kept: HashSet<u64> = scratch
         .arrays
         .values()

@@ -179,9 +179,10 @@ pub enum Error {
     /// Another program rewrote the metadata while the journal held changes on top of the old one.
     #[error(
         "store \"{}\": another program rewrote metadata.npkm while changes of an unfinished session \
-         were waiting in .npk/journal; open it with mode r to read what that program wrote, or remove \
-         .npk/journal to give the waiting changes up",
-        path.display()
+         were waiting in .npk/journal; `numpack verify --repair \"{}\"` puts the metadata back if that \
+         program changed nothing else, with --discard-journal it gives the waiting changes up; mode r reads \
+         what that program wrote",
+        path.display(), path.display()
     )]
     Foreign {
         /// The store.

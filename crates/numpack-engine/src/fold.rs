@@ -12,7 +12,7 @@ use numpack_format::journal::{Content, Frame, Kept, Put, Record};
 
 use crate::error::{Error, Result};
 use crate::fs::{File, Lock, read_exact_at, write_all_at};
-use crate::index::PAGE;
+use crate::index::{PAGE, Patch, Piece};
 use crate::options::Durability;
 use crate::overlay::Overlay;
 use crate::rewrite::Patched;
@@ -35,7 +35,7 @@ impl WriteGuard<'_> {
         let waiting = self.waiting(|array| !array.overlay.is_empty());
         let mut mapped = Vec::new();
         for array in &waiting {
-            if !self.fold(array, flush)? {
+            if !self.fold(array, flush, true)? {
                 mapped.push(Arc::clone(array));
             }
         }
@@ -69,16 +69,24 @@ impl WriteGuard<'_> {
     }
 
     /// Folds the rows of one array, all of which must be on disk in the journal; false if somebody has
-    /// the file mapped.
-    fn fold(&mut self, array: &ArrayState, flush: bool) -> Result<bool> {
+    /// the file mapped. The `last` one before a checkpoint makes block sums.
+    fn fold(&mut self, array: &ArrayState, flush: bool, last: bool) -> Result<bool> {
         let file = self.data_file(array)?;
         let own = array.name.data_file();
         if !lock_exclusive(&*file).map_err(|source| self.io("lock", &own, source))? {
             return Ok(false);
         }
-        let row_bytes = usize::try_from(array.meta.row_bytes()).unwrap_or(usize::MAX);
-        let folded = write_pieces(&*file, &array.overlay, row_bytes, array.meta.byte_len())
+        let (patches, pieces) = array.overlay.flat();
+        let width = array.meta.row_bytes();
+        let book = &mut self.writer.sums;
+        if let Some(sums) = book.get(&*self.shared.dir, array, Some(&*file)) {
+            sums.before_fold(&patches, &pieces, width, &*file, last);
+        }
+        let folded = write_pieces(&*file, &patches, &pieces, width, array.meta.byte_len())
             .map_err(|source| self.io("write", &own, source));
+        if folded.is_err() {
+            self.writer.sums.forget(array.generation);
+        }
         let flushed = folded.and_then(|()| {
             if flush {
                 file.sync_data()
@@ -105,10 +113,14 @@ impl WriteGuard<'_> {
         let (mut records, mut files) = (Vec::new(), Vec::new());
         for (array, lsn) in mapped.iter().zip(lsn + 1..) {
             let pins = self.shared.pin_whole(array, self.options)?;
-            let staged = Staged::create(self.shared)?;
+            let mut staged = Staged::create(self.shared)?;
             let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
-            let hash = staged.fill(array.name.as_str(), &mut rows, array.meta.byte_len())?;
+            let none = std::iter::empty();
+            let hash = self.fill_copy(array, &mut staged, &mut rows, none, self.options)?;
             staged.release()?;
+            if let Some(sums) = staged.sums.take() {
+                self.writer.sums.made(staged.generation, sums);
+            }
             let put = Put {
                 name: array.name.clone(),
                 meta: array.meta.clone(),
@@ -134,6 +146,7 @@ impl WriteGuard<'_> {
             files.into_iter().for_each(Staged::claim);
         }
         let lsn = committed?;
+        self.writer.sums.end();
         for old in mapped {
             self.supersede(old, lsn);
         }
@@ -178,7 +191,7 @@ impl WriteGuard<'_> {
             if durability != Durability::None {
                 self.sync()?;
             }
-            if self.fold(&array, false)? {
+            if self.fold(&array, false, false)? {
                 self.writer.asked.remove(&array.generation);
                 return self.say_applied(&array);
             }
@@ -199,7 +212,7 @@ impl WriteGuard<'_> {
         let least = PAGES.min(self.options.limits.pages);
         let crowded = self.waiting(|array| array.overlay.pages_at_most() > least);
         for array in crowded {
-            if self.fold(&array, false)? {
+            if self.fold(&array, false, false)? {
                 self.say_applied(&array)?;
             }
         }
@@ -218,7 +231,8 @@ impl WriteGuard<'_> {
             settled.overlay = Overlay::default();
             Arc::new(settled)
         });
-        self.commit(vec![applied], &settled, Durability::None)?;
+        let lsn = self.commit(vec![applied], &settled, Durability::None)?;
+        self.writer.sums.folded(array.generation, lsn);
         Ok(())
     }
 }
@@ -246,15 +260,14 @@ const DENSE: usize = 8;
 
 fn write_pieces(
     file: &dyn File,
-    overlay: &Overlay,
-    row_bytes: usize,
+    patches: &[&Arc<Patch>],
+    pieces: &[Piece],
+    width: u64,
     file_len: u64,
 ) -> std::io::Result<()> {
-    let width = row_bytes as u64;
     let mut block: Vec<(u64, &[u8])> = Vec::new();
     let mut buf = Vec::new();
-    let (patches, pieces) = overlay.flat();
-    for piece in &pieces {
+    for piece in pieces {
         let at = piece.start * width;
         if block
             .first()

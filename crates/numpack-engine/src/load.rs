@@ -21,6 +21,7 @@ use crate::paths;
 use crate::recovery;
 use crate::shared::Seen;
 use crate::state::{ArrayState, Location, State};
+use crate::sums::AtRest;
 
 /// A store as read from its files.
 #[derive(Debug, Default)]
@@ -361,7 +362,7 @@ fn optional<T>(result: io::Result<T>, path: &Path, name: &str) -> Result<Option<
     }
 }
 
-fn read_file(dir: &dyn Dir, path: &Path, name: &str) -> Result<Option<(Vec<u8>, Stat)>> {
+pub(crate) fn read_file(dir: &dyn Dir, path: &Path, name: &str) -> Result<Option<(Vec<u8>, Stat)>> {
     let Some(file) = optional(dir.open(name, Open::Read), path, name)? else {
         return Ok(None);
     };
@@ -380,7 +381,7 @@ fn read_file(dir: &dyn Dir, path: &Path, name: &str) -> Result<Option<(Vec<u8>, 
         .map_err(|source| Error::io("read", path.join(name), source))
 }
 
-fn read_metadata(dir: &dyn Dir, path: &Path) -> Result<Option<(Metadata, Stat)>> {
+pub(crate) fn read_metadata(dir: &dyn Dir, path: &Path) -> Result<Option<(Metadata, Stat)>> {
     let Some((bytes, stat)) = read_file(dir, path, paths::METADATA)? else {
         return Ok(None);
     };
@@ -450,6 +451,13 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
             replaced_lsn: known.map_or(0, |known| known.replaced_lsn),
             attrs: known.map(|known| known.attrs.clone()).unwrap_or_default(),
             put_lsn: 0,
+            folded_lsn: 0,
+            at_rest: known.map(|known| AtRest {
+                data_len: known.data_len,
+                ino: known.data_ino,
+                mtime_ns: known.data_mtime_ns,
+                sums_hash: known.sums_hash,
+            }),
         };
         state.arrays.insert(entry.name.clone(), Arc::new(array));
     }

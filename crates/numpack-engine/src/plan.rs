@@ -10,10 +10,9 @@ use parking_lot::RwLockReadGuard;
 
 use crate::error::{Error, Result};
 use crate::options::Options;
-use crate::rewrite::{LiveRows, Patched};
 use crate::selection::{RowSet, Selection, runs_of};
 use crate::snapshot::ArraySnapshot;
-use crate::staging::{RowSource, Staged, write_hashed};
+use crate::staging::{Head, RowSource, Staged, write_hashed};
 use crate::state::{ArrayState, Location, State, row_shape};
 use crate::transaction::Change;
 use crate::writer::WriteGuard;
@@ -171,7 +170,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         }
     }
 
-    fn put(
+    pub(crate) fn put(
         &mut self,
         name: ArrayName,
         meta: ArrayMeta,
@@ -217,12 +216,13 @@ impl<'g, 'a> Plan<'g, 'a> {
                 .ok_or_else(|| too_large(name))?,
             array.meta.dtype,
         )?;
-        let mut hasher = BlockHasher::new();
+        let offset = array.meta.byte_len();
         let expected = meta.byte_len();
+        let mut hasher = BlockHasher::keeping(offset, expected);
+        let mut written = None;
         if expected > 0 {
             let file = self.guard.data_file(&array)?;
             let own = name.data_file();
-            let offset = array.meta.byte_len();
             let found = file
                 .stat()
                 .map_err(|source| self.guard.io("stat", &own, source))?
@@ -235,17 +235,29 @@ impl<'g, 'a> Plan<'g, 'a> {
                 });
             }
             let mut given = 0;
+            let mut head = Head::new(offset);
             rows.write_to(&mut |piece| {
                 let at = given;
                 given += piece.len() as u64;
                 if given > expected {
                     return Err(unequal(name, "more", expected));
                 }
-                write_hashed(&*file, piece, offset + at, &mut hasher)
-                    .map_err(|source| self.guard.io("append to", &own, source))
+                head.add(piece);
+                write_hashed(&*file, piece, offset + at, &mut |piece| {
+                    hasher.update(piece)
+                })
+                .map_err(|source| self.guard.io("append to", &own, source))
             })?;
             if given < expected {
                 return Err(unequal(name, "fewer", expected));
+            }
+            written = Some((file, head));
+        }
+        let (hash, blocks, tail) = hasher.finish_kept();
+        if let Some((file, head)) = written {
+            let dir = &*self.guard.shared.dir;
+            if let Some(sums) = self.guard.writer.sums.grow(dir, &array, &*file) {
+                sums.grow(offset, &head.bytes, expected, (blocks, tail), &*file);
             }
         }
         self.record(Record::Append(Append {
@@ -254,7 +266,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             start_row,
             rows: count,
             modified_us: now_us(),
-            hash: hasher.finish(),
+            hash,
         }))
     }
 
@@ -311,46 +323,6 @@ impl<'g, 'a> Plan<'g, 'a> {
         }
         let targets = physical(&array, &RowSet::List(logical));
         self.replace_rows(&array, &targets, &changed)
-    }
-
-    /// Replaces physical rows `targets` by making a new generation.
-    pub(crate) fn rewrite(
-        &mut self,
-        array: &Arc<ArrayState>,
-        targets: &[u64],
-        rows: &[u8],
-    ) -> Result<()> {
-        let pins = self.guard.shared.pin_whole(array, self.options)?;
-        let mut source = Patched::new(&pins, array.meta.row_bytes(), targets, rows);
-        let staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(array.name.as_str(), &mut source, array.meta.byte_len())?;
-        let (name, meta) = (array.name.clone(), array.meta.clone());
-        self.put(name, meta, Content::Hashed(hash), staged, Kept::Deletions)
-    }
-
-    /// Saves the live rows of `array` as `name`.
-    fn rewrite_live(&mut self, array: &Arc<ArrayState>, name: ArrayName) -> Result<()> {
-        let pins = self.guard.shared.pin_whole(array, self.options)?;
-        let meta = if array.meta.shape.ndim() == 0 {
-            array.meta.clone()
-        } else {
-            let shape = array
-                .meta
-                .shape
-                .with_rows(array.live_rows(), array.meta.dtype)?;
-            ArrayMeta {
-                dtype: array.meta.dtype,
-                shape,
-            }
-        };
-        let mut source = LiveRows::new(&pins, array);
-        let staged = Staged::create(self.guard.shared)?;
-        let hash = staged.fill(
-            name.as_str(),
-            &mut source as &mut dyn RowSource,
-            meta.byte_len(),
-        )?;
-        self.put(name, meta, Content::Hashed(hash), staged, Kept::Nothing)
     }
 
     fn delete_rows(&mut self, name: &ArrayName, selection: &Selection) -> Result<()> {
@@ -416,9 +388,12 @@ impl<'g, 'a> Plan<'g, 'a> {
 
     /// Takes a new generation over. Its lock is given back, so that later changes of the transaction
     /// can read it: nobody removes orphans while this transaction holds the writer lock.
-    pub(crate) fn stage(&mut self, staged: Staged) -> Result<u64> {
+    pub(crate) fn stage(&mut self, mut staged: Staged) -> Result<u64> {
         staged.release()?;
         let generation = staged.generation;
+        if let Some(sums) = staged.sums.take() {
+            self.guard.writer.sums.made(generation, sums);
+        }
         self.staged.push(staged);
         Ok(generation)
     }

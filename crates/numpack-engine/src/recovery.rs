@@ -146,7 +146,7 @@ fn append_verifies(dir: &dyn Dir, append: &Append, row_bytes: u64) -> io::Result
 
 /// The hash of some bytes; `None` when the file is too short.
 fn hash_of(file: &dyn File, start: u64, len: u64) -> io::Result<Option<u128>> {
-    let mut hasher = BlockHasher::new();
+    let mut hasher = BlockHasher::at(start);
     let mut buf = vec![0; 1 << 20];
     let mut done = 0;
     while done < len {

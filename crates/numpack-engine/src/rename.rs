@@ -45,7 +45,7 @@ impl Plan<'_, '_> {
             Ok(staged) => staged,
             // A file system without links: the rows are copied.
             Err(error) if no_links(&error) => {
-                let staged = Staged::create(self.guard.shared)?;
+                let mut staged = Staged::create(self.guard.shared)?;
                 let pins = self.guard.shared.pin(&array, Patience::of(self.options))?;
                 let mut rows = Patched::new(&pins, array.meta.row_bytes(), &[], &[]);
                 staged.fill(from.as_str(), &mut rows, array.meta.byte_len())?;
@@ -53,11 +53,15 @@ impl Plan<'_, '_> {
                     let path = paths::generation(staged.generation);
                     self.guard.flush_failed(&path, source)
                 })?;
+                // The array keeps those that it has.
+                staged.sums = None;
                 staged
             }
             Err(source) => return Err(self.guard.io("link", path, source)),
         };
         let generation = self.stage(staged)?;
+        let sums = &mut self.guard.writer.sums;
+        sums.renamed(array.generation, generation);
         self.replaced.push(array);
         self.record(Record::Rename {
             from,

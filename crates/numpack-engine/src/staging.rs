@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use numpack_format::BlockHasher;
+use numpack_format::{BLOCK_LEN, BlockHasher};
 
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Lock, Open, write_all_at};
 use crate::paths;
 use crate::shared::Shared;
+use crate::sums::Sums;
 
 /// Rows on their way into a file.
 pub trait RowSource {
@@ -56,6 +57,8 @@ pub(crate) struct Staged {
     path: PathBuf,
     file: Arc<dyn File>,
     pub(crate) generation: u64,
+    /// Of what it was filled with, until a commit takes them over.
+    pub(crate) sums: Option<Sums>,
     claimed: bool,
 }
 
@@ -64,30 +67,59 @@ const PIECE: usize = 512 * 1024;
 /// From here on a second thread hashes while this one writes.
 const PARALLEL: usize = 4 << 20;
 
-/// Writes `bytes` at `offset` and adds them to the hash.
+/// Writes `bytes` at `offset` and gives them to `hash`, in pieces or as one.
 pub(crate) fn write_hashed(
     file: &dyn File,
     bytes: &[u8],
     offset: u64,
-    hasher: &mut BlockHasher,
+    hash: &mut (dyn FnMut(&[u8]) + Send),
 ) -> std::io::Result<()> {
     if bytes.len() < PARALLEL {
-        for (piece, at) in bytes.chunks(PIECE).zip((offset..).step_by(PIECE)) {
+        // Pieces end where blocks of the file do: whole blocks are hashed faster.
+        let (mut rest, mut at) = (bytes, offset);
+        while !rest.is_empty() {
+            let before = usize::try_from(at % PIECE as u64).unwrap_or_default();
+            let (piece, behind) = rest.split_at(rest.len().min(PIECE - before));
             write_all_at(file, piece, at)?;
-            hasher.update(piece);
+            hash(piece);
+            at += piece.len() as u64;
+            rest = behind;
         }
         return Ok(());
     }
     // The scope waits for the thread and hands its panic on. Without a thread to be had, this one
     // hashes afterwards.
     let (written, hashed) = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, || hasher.update(bytes));
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || hash(bytes));
         (write_all_at(file, bytes, offset), thread.is_ok())
     });
     if !hashed {
-        hasher.update(bytes);
+        hash(bytes);
     }
     written
+}
+
+/// The first bytes of rows that are appended, as far as they end a block that is begun.
+pub(crate) struct Head {
+    pub(crate) bytes: Vec<u8>,
+    missing: usize,
+}
+
+impl Head {
+    /// Of rows that begin at `offset` of their file.
+    pub(crate) fn new(offset: u64) -> Self {
+        let begun = usize::try_from(offset % BLOCK_LEN as u64).unwrap_or_default();
+        Self {
+            bytes: Vec::new(),
+            missing: if begun == 0 { 0 } else { BLOCK_LEN - begun },
+        }
+    }
+
+    pub(crate) fn add(&mut self, piece: &[u8]) {
+        let taken = &piece[..piece.len().min(self.missing)];
+        self.bytes.extend_from_slice(taken);
+        self.missing -= taken.len();
+    }
 }
 
 impl Staged {
@@ -119,6 +151,7 @@ impl Staged {
             path: shared.path.clone(),
             file,
             generation,
+            sums: None,
             claimed: false,
         })
     }
@@ -142,6 +175,7 @@ impl Staged {
                 path: shared.path.clone(),
                 file,
                 generation,
+                sums: None,
                 claimed: false,
             };
             // The lock tells a checkpoint of another process that this is no orphan. It may have
@@ -164,6 +198,7 @@ impl Staged {
             path: shared.path.clone(),
             file,
             generation,
+            sums: None,
             claimed: false,
         })
     }
@@ -174,8 +209,8 @@ impl Staged {
     }
 
     /// Writes all of `rows`, which must be `len` bytes, and gives their content hash.
-    pub(crate) fn fill(&self, name: &str, rows: &mut dyn RowSource, len: u64) -> Result<u128> {
-        let mut hasher = BlockHasher::new();
+    pub(crate) fn fill(&mut self, name: &str, rows: &mut dyn RowSource, len: u64) -> Result<u128> {
+        let mut hasher = BlockHasher::keeping(0, len);
         let mut offset = 0_u64;
         rows.write_to(&mut |bytes| {
             if offset + bytes.len() as u64 > len {
@@ -183,8 +218,10 @@ impl Staged {
                     "array \"{name}\": more than the expected {len} bytes of rows"
                 )));
             }
-            write_hashed(&*self.file, bytes, offset, &mut hasher)
-                .map_err(|source| self.io("write", source))?;
+            write_hashed(&*self.file, bytes, offset, &mut |piece| {
+                hasher.update(piece);
+            })
+            .map_err(|source| self.io("write", source))?;
             offset += bytes.len() as u64;
             Ok(())
         })?;
@@ -202,11 +239,14 @@ impl Staged {
             }
         };
         cut().map_err(|source| self.io("truncate", source))?;
-        Ok(hasher.finish())
+        let (hash, sums) = Sums::of(hasher, len);
+        self.sums = Some(sums);
+        Ok(hash)
     }
 
     /// Makes the file `len` bytes of zeros without writing any.
-    pub(crate) fn zeros(&self, len: u64) -> Result<()> {
+    pub(crate) fn zeros(&mut self, len: u64) -> Result<()> {
+        self.sums = Sums::zeros(len);
         self.file
             .set_len(len)
             .map_err(|source| self.io("extend", source))

@@ -8,6 +8,7 @@ use numpack_format::{ArrayMeta, ArrayName, Attrs, SegmentManifest, Shape};
 
 use crate::deletions::{Deletions, Run};
 use crate::overlay::Overlay;
+use crate::sums::AtRest;
 
 /// Where the rows of an array lie.
 #[derive(Clone, Debug)]
@@ -41,6 +42,10 @@ pub(crate) struct ArrayState {
     pub(crate) replaced_lsn: u64,
     /// LSN of the PUT that made this generation; 0 when it comes from the metadata.
     pub(crate) put_lsn: u64,
+    /// LSN of the record that told last of rows folded into the file; 0 if none did since the checkpoint.
+    pub(crate) folded_lsn: u64,
+    /// What the checkpoint left of the file; none if the file is younger, or rows were folded into it.
+    pub(crate) at_rest: Option<AtRest>,
 }
 
 impl ArrayState {
@@ -124,6 +129,8 @@ impl State {
                     saved_as,
                     replaced_lsn,
                     put_lsn: frame.lsn,
+                    folded_lsn: 0,
+                    at_rest: None,
                 };
                 self.arrays.insert(put.name.clone(), Arc::new(array));
             }
@@ -142,7 +149,12 @@ impl State {
                 name,
                 generation,
                 upto,
-            } => self.edit(name, *generation)?.overlay.settle(*upto),
+            } => {
+                let array = self.edit(name, *generation)?;
+                array.overlay.settle(*upto);
+                array.folded_lsn = frame.lsn;
+                array.at_rest = None;
+            }
             Record::DeleteRows(delete) => {
                 let array = self.edit(&delete.name, delete.generation)?;
                 let rows = array.physical_rows();

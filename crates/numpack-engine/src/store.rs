@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::fs::{Dir, Fs, RealFs};
 use crate::options::{Mode, Options};
 use crate::registry;
+use crate::report::Report;
 use crate::shared::Shared;
 use crate::snapshot::{ArraySnapshot, Snapshot};
 use crate::state::{ArrayState, Location};
@@ -295,6 +296,45 @@ impl Store {
         let mut guard = shared.lock(&self.handle.options)?;
         guard.sync()?;
         guard.fold_synced()
+    }
+
+    /// Looks through the store for damage, as it is at one moment, and writes nothing; writers may go on.
+    ///
+    /// Looked at are metadata, bitmaps, the journal, the lengths of data files, and what lies in the directory
+    /// for no reason; with `deep` also every row, where a checksum is known.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use numpack_engine::{Options, Store};
+    /// use numpack_format::{ArrayMeta, DType};
+    /// let store = Store::open(&dir.path().join("s.npk"), &Options::default())?;
+    /// let mut save = store.begin()?;
+    /// save.put("a", &ArrayMeta::new(DType::UInt8, &[4])?, &mut &[1, 2, 3, 4][..])?;
+    /// save.commit()?;
+    /// let report = store.verify(true)?;
+    /// assert!(report.ok() && report.unchecked.is_empty(), "{report}");
+    /// assert_eq!(report.checked_bytes, 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::NoStore`], [`Error::Busy`], or a directory that cannot be listed. Whatever
+    /// is wrong with the store itself is in the report.
+    pub fn verify(&self, deep: bool) -> Result<Report> {
+        self.shared()?.verify(&self.handle.options, deep)
+    }
+
+    /// [`checkpoint`](Self::checkpoint), and nothing stays that belongs to no array.
+    pub(crate) fn tidy(&self) -> Result<()> {
+        let shared = self.writable()?;
+        let mut guard = shared.lock(&self.handle.options)?;
+        if guard.has_pending() || guard.must_checkpoint() {
+            guard.checkpoint(self.handle.options.durability, true)?;
+        }
+        let state = shared.state.read().clone();
+        guard.remove(crate::paths::METADATA_NEXT)?;
+        guard.remove(crate::paths::BITMAP_NEXT)?;
+        guard.remove_orphans(&state)
     }
 
     /// Moves everything that the journal holds into the files that NumPack 0.4 reads.

@@ -139,7 +139,7 @@ impl<'a> Transaction<'a> {
     /// A bad name, rows that are not as long as `meta` says, or a failed write.
     pub fn put(&mut self, name: &str, meta: &ArrayMeta, rows: &mut dyn RowSource) -> Result<()> {
         let name = ArrayName::new(name)?;
-        let staged = Staged::create(&*self.store.shared()?)?;
+        let mut staged = Staged::create(&*self.store.shared()?)?;
         let hash = staged.fill(name.as_str(), rows, meta.byte_len())?;
         let content = Content::Hashed(hash);
         self.changes.push(Change::Put {
@@ -157,7 +157,7 @@ impl<'a> Transaction<'a> {
     /// A bad name, or a file that cannot be made.
     pub fn create(&mut self, name: &str, meta: &ArrayMeta) -> Result<()> {
         let name = ArrayName::new(name)?;
-        let staged = Staged::empty(&*self.store.shared()?)?;
+        let mut staged = Staged::empty(&*self.store.shared()?)?;
         staged.zeros(meta.byte_len())?;
         self.changes.push(Change::Put {
             name,

@@ -17,6 +17,7 @@ use crate::options::{Durability, Options};
 use crate::paths;
 use crate::shared::{Seen, Shared};
 use crate::state::{ArrayState, State};
+use crate::sums::SumsBook;
 
 /// Sizes of files that are worth keeping for the next save: pages that the kernel need not find and
 /// clear again, and not so many that they are missed elsewhere.
@@ -37,6 +38,7 @@ pub(crate) struct Writer {
     /// How long the journal may grow before the next checkpoint is tried, if an earlier one could not
     /// fold arrays that were mapped.
     pub(crate) checkpoint_at: u64,
+    pub(crate) sums: SumsBook,
 }
 
 /// The writer lock, held; the state is caught up with everything committed before.
@@ -76,6 +78,9 @@ impl<'a> WriteGuard<'a> {
             lock,
         };
         guard.catch_up()?;
+        let mut guard = guard;
+        let epoch = shared.seen.lock().header.as_ref().map(|h| h.epoch);
+        guard.writer.sums.begin(epoch);
         Ok(guard)
     }
 }
@@ -341,6 +346,7 @@ impl WriteGuard<'_> {
     /// Notes that `old` has been replaced by the commit `lsn`, and removes its file, or keeps it to be
     /// written again, if it never was on disk: a power cut then falls back behind its own commit.
     pub(crate) fn supersede(&mut self, old: &ArrayState, lsn: u64) {
+        self.writer.sums.forget(old.generation);
         if old.put_lsn == 0 {
             return;
         }

@@ -151,7 +151,11 @@ fn a_backup_is_a_closed_store() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files.len(), 8, "seven arrays and the metadata: {files:?}");
+    assert_eq!(
+        files.len(),
+        9,
+        "seven arrays, the metadata, and .npk with checksums: {files:?}"
+    );
     let backup = Store::open(&path, &mode(Mode::Read)).unwrap();
     same(&store, &backup);
     assert_eq!(backup.attrs().unwrap(), store.attrs().unwrap());

@@ -232,6 +232,28 @@ fn check_finished(fs: &MemoryFs, expected: &[u8]) {
     assert_eq!(read(&open(&image), "new"), expected);
 }
 
+/// Rows that begin in the middle of a block and end in another one are verified in the blocks of their file.
+#[test]
+fn appended_blocks_that_arrived_stay() {
+    const LEN: u64 = 150_000;
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "a", &[7], &rows(7, 1, 1)).unwrap();
+    append(&store, "a", &[LEN], &rows(LEN, 1, 2)).unwrap();
+    append(&store, "a", &[LEN], &rows(LEN, 1, 3)).unwrap();
+    let image = fs.image();
+    reboot(&image);
+    assert_eq!(open(&image.image()).info("a").unwrap().shape, [7 + 2 * LEN]);
+
+    // A byte in the middle of the last of them did not arrive.
+    let generation = format!(".npk/{}", generations(&image)[0]);
+    let file = dir(&image).open(&generation, Open::Write).unwrap();
+    let at = 7 + LEN + LEN / 2;
+    let other = !contents(&*file)[at as usize];
+    write_all_at(&*file, &[other], at).unwrap();
+    assert_eq!(open(&image).info("a").unwrap().shape, [7 + LEN]);
+}
+
 #[test]
 fn full_survives_a_power_cut_as_it_is() {
     let fs = MemoryFs::default();

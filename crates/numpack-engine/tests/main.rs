@@ -12,6 +12,7 @@
 )]
 
 mod attrs;
+mod backup_sums;
 mod copies;
 mod corruption;
 mod counts;
@@ -28,5 +29,6 @@ mod place;
 mod processes;
 mod replacing;
 mod stats;
+mod verifying;
 mod views;
 mod workload;

@@ -7,8 +7,8 @@ use crate::journal::{
     Put, Record, SLOT_OFFSETS,
 };
 use crate::{
-    ArrayMeta, ArrayName, Attrs, BitmapFile, DType, Metadata, MetadataEntry, Storage, Trailer,
-    TrailerEntry, content_hash,
+    ArrayMeta, ArrayName, Attrs, BLOCK_LEN, BitmapFile, DType, Metadata, MetadataEntry, Storage,
+    SumsFile, Trailer, TrailerEntry, block_sum, content_hash,
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/format.md");
@@ -124,7 +124,7 @@ fn metadata() -> Metadata {
         deleted: 0,
         saved_as: 1,
         replaced_lsn: 0,
-        sums_hash: 0,
+        sums_hash: block_sum(&data()),
         attrs: Attrs::default(),
     };
     let trailer = Trailer {
@@ -213,6 +213,26 @@ fn metadata_is_as_documented() {
     assert_documented("metadata.npkm", &metadata().encode());
     let bytes = documented("metadata.npkm");
     assert_eq!(Metadata::decode(&bytes), Ok(metadata()));
+}
+
+/// Of an array of 65,537 zeros: two blocks, the second of one byte.
+fn sums() -> SumsFile {
+    SumsFile {
+        generation: 3,
+        data_len: BLOCK_LEN as u64 + 1,
+        sums: vec![block_sum(&[0; BLOCK_LEN]), block_sum(&[0])],
+    }
+}
+
+#[test]
+fn the_sums_are_as_documented() {
+    let file = format!(
+        ".npk/{}",
+        crate::store_files::sums_file(SumsFile::hash(&sums().encode()))
+    );
+    assert_documented(&file, &sums().encode());
+    let bytes = documented(&file);
+    assert_eq!(SumsFile::decode(&bytes, SumsFile::hash(&bytes)), Ok(sums()));
 }
 
 #[test]

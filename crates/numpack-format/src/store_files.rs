@@ -23,6 +23,17 @@ pub fn parse_generation_file(name: &str) -> Option<u64> {
     (generation_file(generation) == name).then_some(generation)
 }
 
+/// The file of the block sums that have this hash, in [`PRIVATE_DIR`]: `s` and 16 hex digits.
+pub fn sums_file(hash: u64) -> String {
+    format!("s{hash:016x}")
+}
+
+/// The hash in a name that [`sums_file`] gave.
+pub fn parse_sums_file(name: &str) -> Option<u64> {
+    let hash = u64::from_str_radix(name.strip_prefix('s')?, 16).ok()?;
+    (sums_file(hash) == name).then_some(hash)
+}
+
 /// Whether the name is that of stored rows: a data file, or the list or directory of segments.
 pub fn is_data_file(name: &str) -> bool {
     const SUFFIXES: [&str; 3] = [".npkd", ".npkseg", "_segments"];
@@ -102,6 +113,15 @@ mod tests {
             assert!(!is_store_file(name), "{name}");
         }
         assert!(is_data_file("data_a.npkd") && !is_data_file("deleted_a.npkb"));
+    }
+
+    #[test]
+    fn sums_files_read_back() {
+        assert_eq!(sums_file(255), "s00000000000000ff");
+        assert_eq!(parse_sums_file("s00000000000000ff"), Some(255));
+        for name in ["s", "sff", "s00000000000000FF", "g00000000000000ff"] {
+            assert_eq!(parse_sums_file(name), None, "{name}");
+        }
     }
 
     #[test]

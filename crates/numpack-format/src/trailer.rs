@@ -62,7 +62,8 @@ pub struct TrailerEntry {
     /// The last commit that replaced rows since the array was saved; 0 if none did. It tells two states
     /// apart that have as many rows.
     pub replaced_lsn: u64,
-    /// Reserved for the checksum of the block sums; 0 where there are none.
+    /// What the data file hashed to: its block sum if it is of one block, else the hash of the file of its
+    /// block sums; 0 where there are none.
     pub sums_hash: u64,
     /// The attributes of the array.
     pub attrs: Attrs,

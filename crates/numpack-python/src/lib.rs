@@ -23,6 +23,7 @@ mod locked;
 mod ndarray;
 mod query;
 mod relation;
+mod report;
 mod requested;
 mod selection;
 mod signals;
@@ -56,6 +57,8 @@ mod _internal {
     use super::query::QueryResult;
     #[pymodule_export]
     use super::relation::{arrow_schema, arrow_stream, arrow_table};
+    #[pymodule_export]
+    use super::report::Report;
     #[pymodule_export]
     use super::selection::resolve_rows;
     #[pymodule_export]

@@ -15,6 +15,7 @@ use crate::fill::Repeated;
 use crate::info::ArrayInfo;
 use crate::locked::Locked;
 use crate::query::QueryResult;
+use crate::report::Report;
 use crate::selection::selection;
 use crate::values::{self, Input};
 use crate::{arrow, dtypes, query, signals, stats};
@@ -89,6 +90,10 @@ impl Store {
 
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
         detached(py, || self.engine.sync())
+    }
+
+    fn verify(&self, py: Python<'_>, deep: bool) -> PyResult<Report> {
+        detached(py, || self.engine.verify(deep)).map(Report)
     }
 
     fn checkpoint(&self, py: Python<'_>) -> PyResult<()> {

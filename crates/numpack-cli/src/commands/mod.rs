@@ -2,6 +2,7 @@
 mod info;
 mod journal;
 mod ls;
+mod verify;
 
 use std::io::Write;
 use std::path::Path;
@@ -26,6 +27,21 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write, style: Style) -> Resul
             array: Some(array),
             json,
         } => info::array(dir, array, *json, out),
+        Command::Verify {
+            dir,
+            deep,
+            repair,
+            discard_journal,
+            json,
+        } => {
+            let wanted = verify::Wanted {
+                deep: *deep,
+                repair: *repair,
+                discard_journal: *discard_journal,
+                json: *json,
+            };
+            verify::run(dir, wanted, out)
+        }
         Command::Journal { dir, json } => journal::run(dir, *json, out, style),
     }
 }

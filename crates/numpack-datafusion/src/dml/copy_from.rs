@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use datafusion::common::TableReference;
 use datafusion::common::{
     Column, DataFusionError, Result as DataFusionResult, plan_datafusion_err, plan_err,
 };
@@ -15,7 +16,6 @@ use datafusion::datasource::provider_as_source;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp};
-use datafusion::sql::TableReference;
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ObjectName, Value, ValueWithSpan};
 use datafusion::sql::sqlparser::dialect::GenericDialect;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::common::Result as DataFusionResult;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use numpack_engine::Snapshot;
@@ -36,10 +36,8 @@ pub(crate) fn pinned(plan: &LogicalPlan) -> DataFusionResult<Option<LogicalPlan>
         .transform_up_with_subqueries(|plan| match plan {
             LogicalPlan::TableScan(scan) => {
                 let fixed = table_of(&scan, |table| {
-                    let snapshot = table
-                        .moving()
-                        .and_then(|live| snapshots.get(live.store().path()));
-                    snapshot.map(|snapshot| table.at_snapshot(snapshot))
+                    let snapshot = snapshots.get(table.moving()?.store().path())?;
+                    table.at_snapshot(snapshot)
                 });
                 let fixed = fixed.transpose().map_err(SqlError::from)?;
                 Ok(replaced(scan, fixed))

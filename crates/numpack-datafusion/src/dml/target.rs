@@ -3,9 +3,9 @@ use std::sync::Arc;
 use arrow::datatypes::FieldRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::Result as DataFusionResult;
+use datafusion::common::TableReference;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::TableSource;
-use datafusion::sql::TableReference;
 use numpack_engine::Store;
 
 use crate::relation::ROW_ID;

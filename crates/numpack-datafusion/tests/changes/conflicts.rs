@@ -35,8 +35,8 @@ async fn rows_are_named_by_what_they_hold_however_positions_move() {
         // Row 0 goes and comes back at the end, again and again.
         let one = |dtype, dims: &[u64]| ArrayMeta::new(dtype, dims).unwrap();
         for _ in 0..30 {
-            let mut change = store.begin().unwrap();
             let at = store.snapshot_all().unwrap();
+            let mut change = store.begin_at(&at).unwrap();
             let first = |name: &str| {
                 let array = at.get(name).unwrap();
                 let mut bytes = vec![0; array.byte_len()];
