@@ -69,18 +69,6 @@ pub enum SqlError {
         count: usize,
     },
 
-    /// CREATE TABLE in a store, where a table is one array, of something else than one column.
-    #[error(
-        "CREATE TABLE {name}: a table of a store is one array, and the query gives {columns} columns; \
-         select one column, or connect to a directory of stores, where a new table is a store"
-    )]
-    NotOneColumn {
-        /// The table.
-        name: String,
-        /// How many columns the query gives, `row_id` not counted.
-        columns: usize,
-    },
-
     /// A statement gives a value to `row_id`.
     #[error("{verb} of row_id: it is the position of a row in its table and follows by itself")]
     RowIdGiven {
@@ -91,8 +79,8 @@ pub enum SqlError {
     /// A statement that changes a store was planned by a session that cannot carry it out.
     #[error(
         "{verb} on a NumPack table is not possible in this session: DataFusion alone does not say \
-         which rows a statement means; use numpack_datafusion::session() or register() the rules in \
-         your SessionStateBuilder"
+         which rows a statement means; call numpack_datafusion::register() with your SessionContext, \
+         or begin with numpack_datafusion::session()"
     )]
     NotRegistered {
         /// What the statement would do.

@@ -27,24 +27,26 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
         // group-bys are still spread, by hash.
         .with_round_robin_repartition(false);
     config.options_mut().sql_parser.enable_ident_normalization = false;
-    register(SessionStateBuilder::new_with_default_features())
-        .with_config(config)
-        .build()
+    taught(SessionStateBuilder::new_with_default_features().with_config(config)).build()
 }
 
 /// Teaches a session of your own to change stores by SQL.
 ///
-/// It gets [`ChangeRule`] and [`NumPackPlanner`]; without them UPDATE, DELETE, TRUNCATE and MERGE
-/// on a NumPack table are refused.
+/// It gets [`ChangeRule`] and [`NumPackPlanner`], which takes the place of another query planner;
+/// without them UPDATE, DELETE, TRUNCATE and MERGE on a NumPack table are refused.
 ///
 /// ```
-/// use datafusion::execution::SessionStateBuilder;
 /// use datafusion::prelude::SessionContext;
-/// let state = numpack_datafusion::register(SessionStateBuilder::new_with_default_features());
-/// let ctx = SessionContext::new_with_state(state.build());
-/// # let _ = ctx;
+/// let ctx = SessionContext::new();
+/// numpack_datafusion::register(&ctx);
 /// ```
-pub fn register(builder: SessionStateBuilder) -> SessionStateBuilder {
+pub fn register(session: &SessionContext) {
+    let state = session.state_ref();
+    let mut state = state.write();
+    *state = taught(SessionStateBuilder::new_from_existing(state.clone())).build();
+}
+
+fn taught(builder: SessionStateBuilder) -> SessionStateBuilder {
     builder
         .with_analyzer_rule(Arc::new(ChangeRule))
         .with_query_planner(Arc::new(NumPackPlanner::default()))

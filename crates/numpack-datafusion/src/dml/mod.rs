@@ -8,7 +8,6 @@
 //! and commits it as one transaction.
 
 mod copy_from;
-mod create;
 mod edits;
 mod exec;
 mod insert;
@@ -22,10 +21,8 @@ mod statement;
 mod target;
 mod values;
 
-pub(crate) use create::{Place, create};
 pub(crate) use exec::insert_exec;
 pub use planner::NumPackPlanner;
 pub use rule::ChangeRule;
-pub(crate) use statement::logical_plan;
 pub use statement::sql;
 pub(crate) use target::Target;

@@ -24,7 +24,7 @@ pub(crate) static COUNT: LazyLock<SchemaRef> = LazyLock::new(|| {
 pub(crate) struct ChangeNode {
     pub(crate) change: Arc<Change>,
     pub(crate) input: LogicalPlan,
-    schema: DFSchemaRef,
+    pub(crate) schema: DFSchemaRef,
     /// The instant that the positions in `input` are of. None before the planner fixes it, and
     /// where the plan turned out not to look at the table at all.
     pub(crate) base: Option<Arc<Relation>>,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt64Type};
-use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
 use numpack_datafusion::{NumPackTable, Result, register, session, sql};
 use numpack_engine::{Options, Store};
@@ -51,8 +50,9 @@ impl Fixture {
 
     /// A session of the user's own that has been taught.
     pub fn taught(&self) -> SessionContext {
-        let builder = register(SessionStateBuilder::new_with_default_features());
-        self.with_tables(SessionContext::new_with_state(builder.build()))
+        let ctx = SessionContext::new();
+        register(&ctx);
+        self.with_tables(ctx)
     }
 
     pub fn with_tables(&self, ctx: SessionContext) -> SessionContext {
