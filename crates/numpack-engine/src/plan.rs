@@ -117,7 +117,7 @@ impl<'g, 'a> Plan<'g, 'a> {
                 name,
                 meta,
                 mut rows,
-            } => self.append(&name, &meta, &mut *rows.0),
+            } => self.append(&name, &meta, &mut rows),
             Change::Replace {
                 name,
                 selection,

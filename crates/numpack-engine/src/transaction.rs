@@ -73,8 +73,21 @@ pub(crate) enum Change<'a> {
     },
 }
 
-/// Rows that are read when the transaction is committed.
-pub(crate) struct Rows<'a>(pub(crate) Box<dyn RowSource + Send + 'a>);
+/// Rows that are read when the transaction is committed. Borrowed, so that dropping a transaction
+/// looks at nothing that may be gone before it.
+pub(crate) enum Rows<'a> {
+    Bytes(&'a [u8]),
+    Pieces(&'a mut (dyn RowSource + Send)),
+}
+
+impl RowSource for Rows<'_> {
+    fn write_to(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Bytes(bytes) => sink(bytes),
+            Self::Pieces(pieces) => pieces.write_to(sink),
+        }
+    }
+}
 
 impl fmt::Debug for Rows<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -173,8 +186,14 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// A bad name, or rows that are not as long as `meta` says. The rest is checked at commit.
     pub fn append(&mut self, name: &str, meta: &ArrayMeta, rows: &'a [u8]) -> Result<()> {
-        check_bytes(&ArrayName::new(name)?, meta, rows)?;
-        self.append_from(name, meta, rows)
+        let name = ArrayName::new(name)?;
+        check_bytes(&name, meta, rows)?;
+        self.changes.push(Change::Append {
+            name,
+            meta: meta.clone(),
+            rows: Rows::Bytes(rows),
+        });
+        Ok(())
     }
 
     /// As [`append`](Self::append), with rows that come in pieces and need not be in memory all at
@@ -186,12 +205,12 @@ impl<'a> Transaction<'a> {
         &mut self,
         name: &str,
         meta: &ArrayMeta,
-        rows: impl RowSource + Send + 'a,
+        rows: &'a mut (dyn RowSource + Send),
     ) -> Result<()> {
         self.changes.push(Change::Append {
             name: ArrayName::new(name)?,
             meta: meta.clone(),
-            rows: Rows(Box::new(rows)),
+            rows: Rows::Pieces(rows),
         });
         Ok(())
     }

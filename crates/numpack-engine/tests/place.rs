@@ -70,9 +70,10 @@ impl RowSource for Pieces {
 fn rows_in_pieces_are_the_rows_in_one() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("s.npk"));
+    let mut pieces = Pieces(vec![1, 0, 299, 400]);
     let mut change = store.begin().unwrap();
     change
-        .append_from("a", &bytes(&[700]), Pieces(vec![1, 0, 299, 400]))
+        .append_from("a", &bytes(&[700]), &mut pieces)
         .unwrap();
     change.append("a", &bytes(&[1]), &[9]).unwrap();
     change.commit().unwrap();
@@ -91,11 +92,10 @@ fn rows_in_pieces_are_the_rows_in_one() {
 fn pieces_of_another_length_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("s.npk"));
-    for (pieces, which) in [(vec![2, 1], "fewer"), (vec![4, 1], "more")] {
+    for (lengths, which) in [(vec![2, 1], "fewer"), (vec![4, 1], "more")] {
+        let mut pieces = Pieces(lengths);
         let mut change = store.begin().unwrap();
-        change
-            .append_from("a", &bytes(&[4]), Pieces(pieces))
-            .unwrap();
+        change.append_from("a", &bytes(&[4]), &mut pieces).unwrap();
         let error = change.commit().unwrap_err().to_string();
         assert_eq!(
             error,

@@ -275,6 +275,7 @@ impl Edits {
         let update_metas = self.updates.iter().map(|(_, values)| values.meta());
         let update_metas = update_metas.collect::<Result<Vec<_>>>()?;
         let store = target.store();
+        let mut sources: Vec<_> = self.inserts.iter().map(Values::source).collect();
         let mut transaction = match base {
             Some(base) => store.begin_at(&base.arrays().iter().cloned().collect::<Snapshot>())?,
             None => store.begin()?,
@@ -297,8 +298,8 @@ impl Edits {
             }
         }
         if self.inserted > 0 {
-            for ((array, values), meta) in target.arrays().iter().zip(&self.inserts).zip(&metas) {
-                transaction.append_from(array, meta, values.source())?;
+            for ((array, source), meta) in target.arrays().iter().zip(&mut sources).zip(&metas) {
+                transaction.append_from(array, meta, source)?;
             }
         }
         transaction.commit()?;
