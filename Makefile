@@ -18,7 +18,7 @@ export NUMPACK_042_PYTHON := $(OLD)/bin/python
 
 # Small enough for the dev profile; everything above them links DataFusion and is built once, in release.
 DEV := -p numpack-format -p numpack-kernels -p numpack-engine -p numpack-arrow
-RELEASE := --release -p numpack-datafusion -p numpack -p numpack-cli -p numpack-tests
+RELEASE := --release -p numpack-datafusion -p numpack -p numpack-convert -p numpack-cli -p numpack-tests
 # criterion turns on a feature of serde that would build DataFusion a second time.
 NO_BENCHES := --exclude numpack-benches
 WHEEL_SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(shell find crates python -type f \
@@ -81,6 +81,7 @@ check-text: .venv/tools.stamp
 bench: .venv/wheel.stamp .venv/bench.stamp $(OLD)/ready.stamp ## measure against NPY, np.memmap and NumPack 0.4.2
 	cargo bench --locked -p numpack-benches
 	$(BIN)/python benches/python/run.py
+	$(BIN)/python benches/python/sql_run.py
 
 doc: .venv/rust.stamp ## Rust API documentation
 	cargo doc --locked --workspace $(NO_BENCHES) --no-deps

@@ -6,7 +6,18 @@ import datetime
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
+
+#: They make a current NumPy slow where a host sets them for another program's sake.
+UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+def start_clean() -> None:
+    """Start this program anew without the variables that would make a peer slow."""
+    if any(name in os.environ for name in UNWANTED):
+        kept = {name: value for name, value in os.environ.items() if name not in UNWANTED}
+        os.execve(sys.executable, [sys.executable, *sys.argv], kept)  # noqa: S606
 
 
 def describe(work: Path) -> dict[str, str]:

@@ -92,6 +92,11 @@ def line(run: Run, result: RowResult) -> str:
         for peer in (OWN, *MAIN, *SIDE)
         if peer in result.peers
     ]
+    return told(run, result, figures)
+
+
+def told(run: Run, result: RowResult, figures: Sequence[str]) -> str:
+    """A row's figures and how its target was judged, in one line."""
     judged = verdict(run, result)
     wanted = "" if judged is None else f" | {judged.text}: {judged.met}"
     return f"{result.row.title}: {', '.join(figures)}{wanted}"
@@ -125,18 +130,24 @@ def _main_table(run: Run) -> str:
     heads += ["target", "bound here", ""]
     body = []
     for result in run.rows:
-        own = result.value(OWN)
         cells = [result.row.title, figure(result, OWN), *(figure(result, p) for p in MAIN)]
-        for peer in MAIN:
-            theirs = result.value(peer)
-            cells.append("-" if own is None or theirs is None else f"{own / theirs:.2g}")
-        judged = verdict(run, result)
-        if judged is None:
-            cells += ["report", "", ""]
-        else:
-            cells += [judged.text, milliseconds(judged.bound), judged.met]
-        body.append(cells)
+        cells += ratios(result, MAIN)
+        body.append(cells + target_cells(run, result))
     return table(heads, body)
+
+
+def target_cells(run: Run, result: RowResult) -> list[str]:
+    """The last three cells of a row: its target, the bound here, and whether it is met."""
+    judged = verdict(run, result)
+    if judged is None:
+        return ["report", "", ""]
+    return [judged.text, milliseconds(judged.bound), judged.met]
+
+
+def ratios(result: RowResult, peers: Sequence[str]) -> list[str]:
+    """Our figure by each peer's."""
+    own, theirs = result.value(OWN), [result.value(peer) for peer in peers]
+    return ["-" if own is None or value is None else f"{own / value:.2g}" for value in theirs]
 
 
 def _met(run: Run) -> str:

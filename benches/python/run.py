@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import flatness
 import machine
+import output
 import report
 from inputs import Inputs
 from peers import IN_PROCESS, Peer
@@ -24,8 +24,6 @@ from peers.remote import RemotePeer
 from results import RowResult, Run
 from workloads import MANY_CALLS, TABLE, Row
 
-#: They make a current NumPy slow where a host sets them for another program's sake.
-UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 OWN_PEERS = ("numpack", "numpack_view", "numpack_reader")
 #: A peer that has spent this long on a row after three rounds sits out the others.
 PATIENCE_S = 10.0
@@ -149,32 +147,11 @@ def main() -> int:
             if isinstance(peer, RemotePeer):
                 peer.close()
         shutil.rmtree(root, ignore_errors=True)
-    run.machine["load at end"] = f"{os.getloadavg()[0]:.2f}"
-    run.machine["duration"] = f"{time.monotonic() - started:.0f} s"
-    return write(run, options.out)
-
-
-def write(run: Run, out: Path) -> int:
-    """Write Markdown, JSON and, where matplotlib is installed, SVG; return the exit status."""
-    out.mkdir(parents=True, exist_ok=True)
+    output.finish(run, started)
     text = report.markdown(run)
-    (out / "store.md").write_text(text)
-    (out / "store.json").write_text(report.to_json(run))
-    try:
-        plot = importlib.import_module("plot")
-    except ImportError as error:
-        print(f"no plot: {error}", file=sys.stderr)
-    else:
-        plot.draw(run, out / "store.svg")
-    print(f"\n{text}\nwritten to {out}/store.md, store.json, store.svg")
-    faults = run.faults(OWN_PEERS)
-    for fault in faults:
-        print(f"wrong: {fault}", file=sys.stderr)
-    return 1 if faults else 0
+    return output.write(run, options.out, "store", text, "plot", OWN_PEERS)
 
 
 if __name__ == "__main__":
-    if any(name in os.environ for name in UNWANTED):
-        kept = {name: value for name, value in os.environ.items() if name not in UNWANTED}
-        os.execve(sys.executable, [sys.executable, *sys.argv], kept)  # noqa: S606
+    machine.start_clean()
     sys.exit(main())

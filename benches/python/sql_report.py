@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from report import OWN, figure, machine_lines, milliseconds, series_table, table, troubles, verdict
+from report import (
+    OWN,
+    figure,
+    machine_lines,
+    ratios,
+    series_table,
+    table,
+    target_cells,
+    told,
+    troubles,
+)
 from results import RowResult, Run
 
 
@@ -31,9 +41,7 @@ def line(run: Run, result: RowResult) -> str:
         for peer, title in run.titles.items()
         if peer in result.peers or peer in result.failed
     ]
-    judged = verdict(run, result)
-    wanted = "" if judged is None else f" | {judged.text}: {judged.met}"
-    return f"{result.row.title}: {', '.join(figures)}{wanted}"
+    return told(run, result, figures)
 
 
 def _times(run: Run) -> str:
@@ -41,25 +49,13 @@ def _times(run: Run) -> str:
     body = []
     for result in run.rows:
         cells = [result.row.title, *(figure(result, peer) for peer in run.titles)]
-        judged = verdict(run, result)
-        if judged is None:
-            cells += ["report", "", ""]
-        else:
-            cells += [judged.text, milliseconds(judged.bound), judged.met]
-        body.append(cells)
+        body.append(cells + target_cells(run, result))
     return table(heads, body)
 
 
 def _ratios(run: Run) -> str:
     others = [peer for peer in run.titles if peer != OWN]
-    body = []
-    for result in run.rows:
-        own = result.value(OWN)
-        cells = [result.row.title]
-        for peer in others:
-            theirs = result.value(peer)
-            cells.append("-" if own is None or theirs is None else f"{own / theirs:.2g}")
-        body.append(cells)
+    body = [[result.row.title, *ratios(result, others)] for result in run.rows]
     return table(["question", *(run.titles[peer] for peer in others)], body)
 
 

@@ -6,8 +6,6 @@ Run ``python benches/python/sql_run.py --help``; ``benches/README.md`` says how 
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
 import shutil
 import sys
 import tempfile
@@ -17,7 +15,7 @@ from pathlib import Path
 
 import machine
 import numpy as np
-import report
+import output
 import sql_report
 from flatness import Series
 from results import Run
@@ -138,29 +136,11 @@ def main() -> int:
             run.by_size = growth(root, sizes, min(rounds, 3))
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    run.machine["load at end"] = f"{os.getloadavg()[0]:.2f}"
-    run.machine["duration"] = f"{time.monotonic() - started:.0f} s"
-    return write(run, options.out)
-
-
-def write(run: Run, out: Path) -> int:
-    """Write Markdown, JSON and, where matplotlib is installed, SVG; return the exit status."""
-    out.mkdir(parents=True, exist_ok=True)
+    output.finish(run, started)
     text = sql_report.markdown(run)
-    (out / "sql.md").write_text(text)
-    (out / "sql.json").write_text(report.to_json(run))
-    try:
-        plot = importlib.import_module("sql_plot")
-    except ImportError as error:
-        print(f"no plot: {error}", file=sys.stderr)
-    else:
-        plot.draw(run, out / "sql.svg")
-    print(f"\n{text}\nwritten to {out}/sql.md, sql.json, sql.svg")
-    faults = run.faults((NumPackSql.key,))
-    for fault in faults:
-        print(f"wrong: {fault}", file=sys.stderr)
-    return 1 if faults else 0
+    return output.write(run, options.out, "sql", text, "sql_plot", (NumPackSql.key,))
 
 
 if __name__ == "__main__":
+    machine.start_clean()
     sys.exit(main())

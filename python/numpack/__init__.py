@@ -12,6 +12,7 @@ from numpack.arrow_hook import register_with_pyarrow
 from numpack.attrs import Attributes
 from numpack.batch import BatchModeContext
 from numpack.compat import force_cleanup_windows_handles, get_backend_info
+from numpack.connection import Connection, connect
 from numpack.exceptions import (
     ArgumentError,
     ArrayExistsError,
@@ -51,6 +52,7 @@ __all__ = [
     "BusyError",
     "ClosedError",
     "ConflictError",
+    "Connection",
     "CorruptStoreError",
     "DTypeError",
     "LazyArray",
@@ -73,6 +75,7 @@ __all__ = [
     "UnsupportedDTypeError",
     "WritableBatchMode",
     "__version__",
+    "connect",
     "force_cleanup_windows_handles",
     "get_backend_info",
 ]

@@ -123,3 +123,7 @@ class ArrowDoors:
     def __arrow_c_schema__(self) -> object:
         """The schema of the stream."""
         return self.table().__arrow_c_schema__()
+
+    def __datafusion_table_provider__(self, session: Any = None) -> object:
+        """All arrays that have rows as a table of the `datafusion` package; see `Table`."""
+        return self.table().__datafusion_table_provider__(session)

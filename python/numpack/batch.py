@@ -259,12 +259,14 @@ class BatchStore:
         )
 
     @_locked
-    def sql(self, query: str, names: list[str] | None = None) -> Any:
+    def sql(
+        self, query: str, names: list[str] | None, args: tuple[Any, ...], params: dict[str, Any]
+    ) -> Any:
         """Run a query over the arrays as they are now."""
         if not self._entries and not self._moves:
-            return self._store.sql(query, names)
+            return self._store.sql(query, names, args, params)
         arrays = {name: self._now(name) for name in self.names()}
-        return scratch(arrays, lambda store: store.sql(query, names))
+        return scratch(arrays, lambda store: store.sql(query, names, args, params).kept())
 
     @_locked
     def attrs(self, name: str | None) -> str:

@@ -34,6 +34,7 @@ class Handle:
         mode: Literal["a", "r", "r+", "w", "x"] = "a",
         durability: Literal["commit", "none", "full"] = "commit",
         lock_timeout: float = 30.0,
+        network_fs: bool = False,
     ) -> None:
         # First, so that __del__ finds them whatever fails below.
         self._store: Any = None
@@ -54,6 +55,7 @@ class Handle:
         self._mode: str = "w" if drop_if_exists else mode
         self._durability = durability
         self._lock_timeout = float(lock_timeout)
+        self._network_fs = bool(network_fs)
         self._strict = bool(strict_context_mode)
         self._force_gc = bool(force_gc_on_close)
         if warn_no_context is None:
@@ -78,7 +80,11 @@ class Handle:
         with self._lock:
             if self._store is None:
                 self._store = _internal.Store(
-                    os.fspath(self._filename), self._mode, self._durability, self._lock_timeout
+                    os.fspath(self._filename),
+                    self._mode,
+                    self._durability,
+                    self._lock_timeout,
+                    self._network_fs,
                 )
                 # A handle that is opened again never deletes again.
                 self._mode = _ONCE.get(self._mode, self._mode)
@@ -193,6 +199,7 @@ class Handle:
             "mode": _ONCE.get(self._mode, self._mode),
             "durability": self._durability,
             "lock_timeout": self._lock_timeout,
+            "network_fs": self._network_fs,
             "opened": self._store is not None,
         }
 

@@ -22,7 +22,8 @@ def scratch(
     import tempfile  # here, because few need it and it doubles the time that importing takes
 
     with tempfile.TemporaryDirectory(prefix="numpack-batch-") as path:
-        store = _internal.Store(path, "w", "none", 30.0)
+        # Nobody else uses it, so it may be wherever temporary files are.
+        store = _internal.Store(path, "w", "none", 30.0, True)
         try:
             store.save(dict(arrays))
             if attrs:

@@ -59,6 +59,9 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
         changes, which is detected.
     lock_timeout : float
         Seconds to wait for another writer before BusyError.
+    network_fs : bool
+        Write to a store on a network file system (NFS, SMB, Ceph, Lustre, AFS), which is a
+        StorageError otherwise: several machines would overwrite each other's changes.
 
     Examples
     --------
@@ -415,17 +418,28 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
         return WritableBatchMode(self)
 
     # ------------------------------------------------------------------ SQL
-    def sql(self, query: str) -> Result:
-        """Run a SELECT over the arrays, which are the columns of the table `self`.
+    def sql(self, query: str, /, *args: Any, **params: Any) -> Result:
+        """Run a query over the arrays, which are the columns of the table `self`.
 
-        The arrays of `self` must be equally long (ValueError otherwise). The query sees the store
-        at one instant. A query that cannot be parsed or planned is an SQLError (a ValueError).
+        The arrays of `self` must be equally long (ValueError otherwise); each array is also a table
+        of its own, `name(value, row_id)`. The query sees the store at one instant, that of this
+        call; its rows are computed when the `Result` is asked for them. A query that cannot be
+        parsed or planned is an SQLError (a ValueError), here and not later.
+
+        Parameters
+        ----------
+        query : str
+            One statement. docs/sql.md says what there is.
+        *args, **params
+            Values for `?` (or `$1`) and `$name`: None, bool, int, float, str, lists of these, NumPy
+            scalars, and vectors, which are FixedSizeLists of their own dtype. A pyarrow, Polars or
+            pandas table (anything with `__arrow_c_stream__`) in `params` is a table of its name.
 
         >>> with NumPack("q.npk", drop_if_exists=True) as npk:
         ...     npk.save({"id": np.arange(4), "score": np.array([1.0, 2.0, 3.0, 4.0])})
-        ...     npk.sql("SELECT sum(id) AS total FROM self WHERE score > 1.5").to_numpy()
+        ...     npk.sql("SELECT sum(id) AS total FROM self WHERE score > ?", 1.5).to_numpy()
         {'total': array([6])}
         """
         if not isinstance(query, str):
             raise TypeError(f"query must be a str, not {type(query).__name__}")
-        return Result(self._target().sql(query))
+        return Result(self._target().sql(query, None, args, params))

@@ -128,8 +128,8 @@ class Table:
         """
         return self.to_arrow(bool8=False).to_pandas(**options)
 
-    def sql(self, query: str) -> Result:
-        """Run a SELECT over these columns, which are the table `self`, as `NumPack.sql` does.
+    def sql(self, query: str, /, *args: Any, **params: Any) -> Result:
+        """Run a query over these columns, which are the table `self`, as `NumPack.sql` does.
 
         >>> with NumPack("t.npk", drop_if_exists=True) as npk:
         ...     npk.save({"id": np.arange(3), "k": [1.5]})
@@ -139,7 +139,16 @@ class Table:
         if not isinstance(query, str):
             raise TypeError(f"query must be a str, not {type(query).__name__}")
         names = None if self._names is None else list(self._names)
-        return Result(self._npk._target().sql(query, names))
+        return Result(self._npk._target().sql(query, names, args, params))
+
+    def __datafusion_table_provider__(self, session: Any = None) -> object:
+        """A capsule for `SessionContext.register_table` of the `datafusion` package.
+
+        The package must be of the major version that this one was built with; an ImportError names
+        both.
+        """
+        names = None if self._names is None else list(self._names)
+        return _internal.datafusion_table(self._npk._engine(), names, session)
 
 
 def _warn_of_duckdb(views: list[Any]) -> None:

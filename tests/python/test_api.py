@@ -289,6 +289,15 @@ class TestModes:
         with pytest.raises(TypeError):
             NumPack(path, False, False, False, False, "r")
 
+    def test_network_fs_is_an_option_that_goes_along(self, path):
+        with NumPack(path, network_fs=True) as npk:
+            npk.save({"a": np.arange(3)})
+            assert npk.__getstate__()["network_fs"] is True
+            with pickle.loads(pickle.dumps(npk)) as other:
+                assert other.__getstate__()["network_fs"] is True
+                other.append({"a": np.arange(2)})
+            assert npk.load("a").shape == (5,)
+
     @pytest.mark.parametrize("durability", ["commit", "none", "full"])
     @pytest.mark.parametrize("lock_timeout", [0, 0.5, 30.0])
     def test_durability_and_lock_timeout(self, path, durability, lock_timeout):

@@ -511,3 +511,59 @@ if __name__ == "__main__":
             print("caught")
 """
     assert run_python(code, path).stdout == "caught\n"
+
+
+def test_a_child_does_not_keep_what_its_parent_has_given_back(path):
+    """An idle map keeps its lock for a moment. A child forked in this moment never uses the map."""
+    with NumPack(path) as npk:
+        npk.save({"a": np.arange(1000)})
+    code = """
+import fcntl, os, signal, sys, time
+import numpy as np
+from numpack import NumPack
+
+def is_free():
+    with open(os.path.join(sys.argv[1], "data_a.npkd"), "rb+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+def wait_until_free():
+    end = time.monotonic() + 20
+    while not is_free():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+def load():
+    for _ in range(50):
+        assert npk.load("a", lazy=True).shape == (1000,)
+
+with NumPack(sys.argv[1]) as npk:
+    held = 0
+    for _ in range(20):
+        load()
+        held += not is_free()
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        wait_until_free()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert held > 0
+    # A child has locks of its own, and a thread that gives them back.
+    load()
+    child = os.fork()
+    if child == 0:
+        load()
+        wait_until_free()
+        assert npk.load("a")[999] == 999
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    load()
+    view = npk.view("a")
+    assert not is_free() and view[999] == 999
+print("done")
+"""
+    assert run_python(code, path).stdout == "done\n"

@@ -8,11 +8,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use numpack::Store;
-use numpack::datafusion::{QueryResult, SqlError, sql_collect};
+use numpack::datafusion::{Connection, ConnectionOptions, Params, QueryResult, SqlError};
 use sqllogictest::{DB, DBOutput, DefaultColumnType, Runner};
 use tempfile::TempDir;
 
-use self::store::{FixtureError, change_store, new_store};
+use self::store::{FixtureError, change_store, new_directory, new_store};
 
 /// One test a file, and one that no file is forgotten.
 macro_rules! files {
@@ -32,14 +32,22 @@ macro_rules! files {
 }
 
 files! {
+    catalog: "catalog.slt",
+    complex: "complex.slt",
     deleted_rows: "deleted_rows.slt",
     errors: "errors.slt",
+    explain_filters: "explain/filters.slt",
     explain_scan: "explain/scan.slt",
+    explain_vectors: "explain/vectors.slt",
+    filters: "filters.slt",
+    item: "item.slt",
     limit: "limit.slt",
     projection: "projection.slt",
     row_id: "row_id.slt",
+    row_ranges: "row_ranges.slt",
     select: "select.slt",
     types: "types.slt",
+    vectors: "vectors.slt",
 }
 
 fn sql() -> PathBuf {
@@ -54,10 +62,17 @@ fn run(file: &str) {
     }
 }
 
-/// The store that a file has made, and the directory that it lies in.
+/// What a file has made last.
 #[derive(Default)]
 struct Database {
-    current: Option<(TempDir, Store)>,
+    current: Option<Fixture>,
+}
+
+/// A connection, the one store that it is over, and the directory that all lies in.
+struct Fixture {
+    connection: Connection,
+    store: Option<Store>,
+    _dir: TempDir,
 }
 
 #[derive(Debug)]
@@ -84,16 +99,35 @@ impl DB for Database {
     type ColumnType = DefaultColumnType;
 
     fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Failure> {
+        let options = ConnectionOptions::default();
         if let Some(declaration) = sql.strip_prefix("new store") {
-            self.current = Some(new_store(declaration).map_err(Failure::Fixture)?);
+            let (dir, store) = new_store(declaration).map_err(Failure::Fixture)?;
+            self.current = Some(Fixture {
+                connection: Connection::over(&store, options).map_err(Failure::Sql)?,
+                store: Some(store),
+                _dir: dir,
+            });
             return Ok(DBOutput::StatementComplete(0));
         }
-        let (_, store) = self.current.as_ref().ok_or(Failure::NoStore)?;
+        if let Some(declaration) = sql.strip_prefix("new directory") {
+            let dir = new_directory(declaration).map_err(Failure::Fixture)?;
+            let connection = Connection::over_directory(dir.path(), options);
+            self.current = Some(Fixture {
+                connection: connection.map_err(Failure::Sql)?,
+                store: None,
+                _dir: dir,
+            });
+            return Ok(DBOutput::StatementComplete(0));
+        }
+        let current = self.current.as_ref().ok_or(Failure::NoStore)?;
         if let Some(declaration) = sql.strip_prefix("change store") {
+            let store = current.store.as_ref().ok_or(Failure::NoStore)?;
             change_store(store, declaration).map_err(Failure::Fixture)?;
             return Ok(DBOutput::StatementComplete(0));
         }
-        let result = sql_collect(store, sql).map_err(Failure::Sql)?;
+        let query = current.connection.sql(sql, Params::default());
+        let result = query.and_then(|query| query.collect());
+        let result = result.map_err(Failure::Sql)?;
         Ok(if is_plan(&result.schema) {
             plan(&result)
         } else {

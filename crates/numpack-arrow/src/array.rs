@@ -6,7 +6,7 @@ use arrow_array::types::{
     Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{ArrayRef, BooleanArray, FixedSizeListArray, PrimitiveArray};
-use arrow_buffer::{BooleanBuffer, Buffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType};
 use numpack_engine::{ArraySnapshot, OwnedBuffer, Run};
 
@@ -145,10 +145,12 @@ pub(crate) fn assemble(
 }
 
 /// The flat values of a buffer.
-fn values(item: &DataType, bytes: Buffer) -> Result<ArrayRef> {
+pub(crate) fn values(item: &DataType, bytes: Buffer) -> Result<ArrayRef> {
     match item {
         DataType::Boolean => {
-            let packed = BooleanBuffer::collect_bool(bytes.len(), |i| bytes[i] != 0);
+            let mut bits = MutableBuffer::from_len_zeroed(bytes.len().div_ceil(8));
+            numpack_kernels::pack_bools(&bytes, &mut bits);
+            let packed = BooleanBuffer::new(bits.into(), 0, bytes.len());
             Ok(Arc::new(BooleanArray::new(packed, None)))
         }
         DataType::Int8 => primitive::<Int8Type>(bytes),

@@ -45,6 +45,17 @@ pub enum Error {
         reason: &'static str,
     },
 
+    /// Rows have no value at this place.
+    #[error("array \"{name}\": rows of {width} values have none at position {position}")]
+    NoSuchItem {
+        /// Name of the array.
+        name: String,
+        /// The position asked for, counted from 0.
+        position: usize,
+        /// Values of a row.
+        width: i32,
+    },
+
     /// Arrays of different lengths were asked for as columns of one table.
     #[error("arrays of unequal length are not one table: {lengths}")]
     UnequalRows {

@@ -31,6 +31,7 @@
 mod array;
 mod batch;
 mod buffer;
+mod column;
 mod datatype;
 mod error;
 mod lists;
@@ -41,8 +42,10 @@ mod snapshot_reader;
 
 pub use array::{array, chunk, chunks};
 pub use batch::{batch, batches, schema, schema_of};
+pub use column::{ColumnReader, LiveRows, Piece};
 pub use datatype::{AXIS_PREFIX, ArrowOptions, ArrowType, DTYPE_KEY, field, info_field};
 pub use error::{Error, Result};
+pub use origin::row_of;
 pub use reader::ArrayReader;
 pub use rows::ArrowRows;
 pub use snapshot_reader::SnapshotReader;

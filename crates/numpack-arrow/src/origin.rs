@@ -116,6 +116,21 @@ impl Origin {
     }
 }
 
+/// The dtype that a field stands for and the dimensions of one row, of fixed-size lists or plain values.
+///
+/// None for types that no array is shown as.
+pub fn row_of(field: &Field) -> Option<(DType, Vec<u64>)> {
+    let mut widths = Vec::new();
+    let mut data_type = field.data_type();
+    while let DataType::FixedSizeList(child, width) = data_type {
+        widths.push(u64::try_from(*width).ok()?);
+        data_type = child.data_type();
+    }
+    let origin = Origin::of(field)?;
+    let mut dims = origin.dims(0, &widths)?;
+    Some((origin.dtype, dims.split_off(1)))
+}
+
 /// The child of a list of any kind.
 pub(crate) fn list_child(of: &DataType) -> Option<&FieldRef> {
     match of {

@@ -2,11 +2,20 @@
 use std::fmt;
 use std::io;
 
+use arrow_schema::ArrowError;
+use numpack::datafusion::SqlError;
+
 /// What can end a command early.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The store could not be read.
     Store(numpack::Error),
+    /// A file could not be taken over or written.
+    Convert(numpack_convert::Error),
+    /// The query could not be planned or run.
+    Sql(Box<SqlError>),
+    /// Its text says what is wrong with what was asked for, with a hint.
+    Usage(String),
     /// Its text names the array asked for and the arrays there are.
     NoSuchArray(String),
     /// Something is wrong with the store, which has been said.
@@ -22,7 +31,21 @@ impl fmt::Display for Failure {
                 Some(hint) => write!(f, "{error} (hint: {hint})"),
                 None => write!(f, "{error}"),
             },
-            Self::NoSuchArray(text) => f.write_str(text),
+            Self::Convert(error) => match convert_hint(error) {
+                Some(hint) => write!(f, "{error} (hint: {hint})"),
+                None => write!(f, "{error}"),
+            },
+            Self::Sql(error) => {
+                // Messages of SQL may take several lines.
+                let text = error.to_string();
+                let words: Vec<&str> = text.split_whitespace().collect();
+                f.write_str(&words.join(" "))?;
+                match sql_hint(error) {
+                    Some(hint) => write!(f, " (hint: {hint})"),
+                    None => Ok(()),
+                }
+            }
+            Self::NoSuchArray(text) | Self::Usage(text) => f.write_str(text),
             Self::Found => f.write_str("problems were found"),
             Self::Output(error) => write!(f, "cannot write the result: {error}"),
         }
@@ -45,6 +68,64 @@ fn hint(error: &numpack::Error) -> Option<&'static str> {
             Some("a store that only NumPack 0.4 has written has no journal")
         }
         _ => None,
+    }
+}
+
+/// What to try next with a file.
+fn convert_hint(error: &numpack_convert::Error) -> Option<&'static str> {
+    use numpack_convert::Error as Convert;
+    match error {
+        Convert::Engine(numpack::Error::AlreadyExists { .. }) => {
+            Some("--overwrite replaces arrays of the same name")
+        }
+        Convert::Engine(error) => hint(error),
+        Convert::UnknownFormat { .. } => Some("--format says which one it is"),
+        Convert::Unsupported { .. } | Convert::Nulls { .. } => {
+            Some("--columns takes only the columns that are named")
+        }
+        _ => None,
+    }
+}
+
+/// What to try next with a query.
+fn sql_hint(error: &SqlError) -> Option<&'static str> {
+    match error {
+        SqlError::Engine(error) => hint(error),
+        SqlError::UnequalRows { .. } => Some("each array is a table of its own: FROM name"),
+        SqlError::DataFusion(error) => {
+            let text = error.to_string();
+            if text.contains("No field named") {
+                Some("names are taken as written: Label is not label")
+            } else if text.contains("table '") && text.contains("not found") {
+                Some("a store is the table self, in a directory each store is one by its name")
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        Self::Sql(Box::new(error))
+    }
+}
+
+/// Rows that were computed can only fail to be written.
+impl From<ArrowError> for Failure {
+    fn from(error: ArrowError) -> Self {
+        match error {
+            ArrowError::IoError(_, error) => Self::Output(error),
+            ArrowError::CsvError(text) => Self::Output(io::Error::other(text)),
+            other => Self::Output(io::Error::other(other)),
+        }
+    }
+}
+
+impl From<numpack_convert::Error> for Failure {
+    fn from(error: numpack_convert::Error) -> Self {
+        Self::Convert(error)
     }
 }
 

@@ -1,7 +1,7 @@
-//! The `numpack` command line: looks at stores without changing a byte of them, unless told to repair one.
+//! The `numpack` command line: looks into stores, takes files over into them and back, checks and repairs.
 //!
-//! Every other command opens its store read-only, so it works beside a running writer and on media that
-//! cannot be written. The Python wheel installs the same code as its own `numpack` command.
+//! Commands that only look open their store read-only, so they work beside a running writer and on
+//! media that cannot be written. The Python wheel installs the same code as its own `numpack` command.
 //!
 //! ```
 //! let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -13,9 +13,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cancel;
 mod commands;
 mod failure;
 mod output;
+mod progress;
+mod prompt;
+mod rows;
+mod statements;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal, Write};

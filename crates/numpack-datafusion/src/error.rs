@@ -19,11 +19,14 @@ pub enum SqlError {
 
     /// The arrays of one relation have different numbers of rows.
     #[error(
-        "arrays of unequal length are not one relation: {lengths}; name only arrays of one length"
+        "arrays of unequal length are not one relation: {lengths}; name only arrays of one length, \
+         in Python npk.table({together}).sql(...)"
     )]
     UnequalRows {
         /// Each array with its number of rows.
         lengths: String,
+        /// Most of the arrays that have one length, as arguments.
+        together: String,
     },
 
     /// A 0-d array was named as a column.
@@ -87,22 +90,44 @@ pub enum SqlError {
         verb: &'static str,
     },
 
-    /// A table that shows one instant, or that knows no store.
-    #[error("{verb}: this table shows one instant of its arrays and cannot be changed")]
-    FixedTable {
-        /// What the statement would do.
-        verb: &'static str,
-    },
-
-    /// The statement is not one that only reads.
-    #[error("{statement} is not possible here: SQL over a store only reads so far")]
-    NotAQuery {
+    /// A statement that a connection over stores knows nothing to do with.
+    #[error("{statement} is not possible over stores")]
+    NotPossible {
         /// What the statement is, as DataFusion names it.
         statement: String,
     },
 
+    /// CREATE TABLE in a store, where a table is one array, of something else than one column.
+    #[error(
+        "CREATE TABLE {name}: a table of a store is one array, and the query gives {columns} columns; \
+         select one column, or connect to a directory of stores, where a new table is a store"
+    )]
+    NotOneColumn {
+        /// The table.
+        name: String,
+        /// How many columns the query gives, `row_id` not counted.
+        columns: usize,
+    },
+
+    /// An argument, an option or a parameter that makes no sense.
+    #[error("{0}")]
+    Usage(String),
+
+    /// The query wants something that lies outside of the stores that the connection is over.
+    #[error("{what} reaches outside of the stores named, and external_access is off")]
+    NoAccess {
+        /// What reaches there.
+        what: String,
+    },
+
+    /// Rows were asked for in a fork of the process that computes them.
+    #[error(
+        "the rows are computed in the process that this one was forked from; run the query here"
+    )]
+    OtherProcess,
+
     /// A blocking call was made on a thread that an async runtime drives.
-    #[error("sql_collect blocks its thread; inside an async runtime, await query instead")]
+    #[error("this call blocks its thread; inside an async runtime, await query and stream instead")]
     InsideRuntime,
 
     /// The threads that queries run on could not be started.

@@ -2,8 +2,9 @@
 //!
 //! A store is a relation: its arrays are the columns, one row of every array is a row, and the
 //! position of the row is the last column, `row_id`. [`NumPackTable`] is that relation as a
-//! DataFusion table; [`sql_collect`] and [`query`] run one query over a store, which is called
-//! `self` in the query's text.
+//! DataFusion table, [`NumPackSchema`] and [`NumPackCatalog`] are directories of stores. [`Connection`]
+//! is SQL over one store, several or a directory; [`sql_collect`] and [`query`] run one query over a
+//! store, which is called `self` in the query's text.
 //!
 //! ```
 //! use numpack_datafusion::sql_collect;
@@ -24,21 +25,51 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod catalog;
+mod connection;
+mod directory;
 mod dml;
+mod errands;
 mod error;
+mod external;
+mod factory;
+pub mod ffi;
+mod functions;
+mod instants;
+mod item;
+mod nearest;
+mod params;
+mod place;
 mod query;
+mod query_catalog;
+mod reach;
+mod read_numpack;
 mod relation;
+mod rows;
 mod runtime;
 mod scan;
+mod schema;
 mod session;
+mod session_tables;
 mod source;
-mod store_schema;
+mod sources;
+mod statements;
 mod table;
 
+pub use datafusion::common::ScalarValue;
+
+pub use catalog::NumPackCatalog;
+pub use connection::{Connection, ConnectionOptions};
 pub use dml::{ChangeRule, NumPackPlanner, sql};
 pub use error::{Result, SqlError};
-pub use query::{QueryResult, query, sql_collect, sql_collect_of};
+pub use factory::{NUMPACK, NumPackTableFactory};
+pub use functions::register_functions;
+pub use params::Params;
+pub use query::{Query, QueryResult, query, sql_collect};
+pub use read_numpack::{READ_NUMPACK, ReadNumPack};
 pub use relation::ROW_ID;
+pub use rows::Rows;
+pub use schema::NumPackSchema;
 pub use session::{register, session};
 pub use source::NumPackSource;
 pub use table::NumPackTable;

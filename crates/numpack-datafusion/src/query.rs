@@ -1,22 +1,21 @@
-use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use datafusion::common::DataFusionError;
-use datafusion::execution::context::SQLOptions;
+use datafusion::common::stats::Precision;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::collect;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
+use futures::stream;
 use numpack_engine::Store;
 
+use crate::connection::{Connection, ConnectionOptions};
 use crate::error::{Result, SqlError};
-use crate::runtime;
-use crate::session;
-use crate::store_schema::StoreSchema;
-
-/// Functions, rules and configuration, which take milliseconds to put together and are the same
-/// for every query; each query brings its own catalogs.
-static TEMPLATE: LazyLock<SessionState> = LazyLock::new(|| session::state(false));
+use crate::params::Params;
+use crate::rows::Rows;
 
 /// The rows that a query gave.
 #[derive(Clone, Debug)]
@@ -34,28 +33,260 @@ impl QueryResult {
     }
 }
 
+/// A query that is planned, over the instant at which that happened.
+///
+/// It may be run any number of times and gives the same rows each time, whatever is done to the
+/// stores meanwhile.
+#[derive(Clone, Debug)]
+pub struct Query {
+    connection: Connection,
+    schema: SchemaRef,
+    work: Work,
+}
+
+#[derive(Clone, Debug)]
+enum Work {
+    /// Rows are computed each time that somebody asks.
+    Plan(Arc<Planned>),
+    /// The statement has done what it says; this is what it reported.
+    Done(Vec<RecordBatch>),
+}
+
+#[derive(Debug)]
+struct Planned {
+    logical: LogicalPlan,
+    state: SessionState,
+    /// What planning has made, for the first run. Physical plans keep state of the run that they
+    /// were part of, so each run takes one of its own.
+    physical: Mutex<Option<Arc<dyn ExecutionPlan>>>,
+    known_rows: Option<usize>,
+}
+
+impl Query {
+    /// A statement that has run, and what it gave.
+    pub(crate) fn of_batches(
+        connection: &Connection,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> Self {
+        Self {
+            connection: connection.clone(),
+            schema,
+            work: Work::Done(batches),
+        }
+    }
+
+    pub(crate) async fn read(
+        connection: &Connection,
+        state: SessionState,
+        logical: &LogicalPlan,
+    ) -> Result<Self> {
+        let logical = state.optimize(logical)?;
+        let physical = planned(&state, &logical).await?;
+        Ok(Self {
+            connection: connection.clone(),
+            schema: physical.schema(),
+            work: Work::Plan(Arc::new(Planned {
+                logical,
+                state,
+                known_rows: known_rows(&*physical),
+                physical: Mutex::new(Some(physical)),
+            })),
+        })
+    }
+
+    /// The columns.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Runs the query. Dropping the stream stops it.
+    ///
+    /// # Errors
+    /// What DataFusion reports; also from the stream.
+    pub async fn stream(&self) -> Result<SendableRecordBatchStream> {
+        match &self.work {
+            Work::Plan(planned) => planned.stream().await,
+            Work::Done(batches) => {
+                let batches = stream::iter(batches.clone().into_iter().map(Ok));
+                Ok(Box::pin(RecordBatchStreamAdapter::new(
+                    self.schema(),
+                    batches,
+                )))
+            }
+        }
+    }
+
+    /// Runs the query on the connection's threads, for a caller that may block.
+    ///
+    /// # Errors
+    /// As for [`stream`](Self::stream); also [`SqlError::Interrupted`] and
+    /// [`SqlError::InsideRuntime`].
+    pub fn rows(&self) -> Result<Rows> {
+        let this = self.clone();
+        let stream = async move { this.stream().await };
+        Rows::start(self.schema(), stream, &self.connection)
+    }
+
+    /// Runs the query to its end.
+    ///
+    /// # Errors
+    /// As for [`rows`](Self::rows).
+    pub fn collect(&self) -> Result<QueryResult> {
+        let this = self.clone();
+        let batches = self
+            .connection
+            .block_on(async move { this.gather().await })?;
+        Ok(QueryResult {
+            schema: self.schema(),
+            batches,
+        })
+    }
+
+    async fn gather(&self) -> Result<Vec<RecordBatch>> {
+        match &self.work {
+            Work::Plan(planned) => planned.collect().await,
+            Work::Done(batches) => Ok(batches.clone()),
+        }
+    }
+
+    /// The query as one that has run and holds its rows, also when the stores are gone.
+    ///
+    /// # Errors
+    /// As for [`rows`](Self::rows).
+    pub fn kept(&self) -> Result<Self> {
+        let QueryResult { schema, batches } = self.collect()?;
+        Ok(Self::of_batches(&self.connection, schema, batches))
+    }
+
+    /// The query as one that has run.
+    pub(crate) async fn done(&self) -> Result<Self> {
+        let batches = self.gather().await?;
+        Ok(Self::of_batches(&self.connection, self.schema(), batches))
+    }
+
+    /// The number of rows, where it is known without running the query.
+    pub fn known_rows(&self) -> Option<usize> {
+        match &self.work {
+            Work::Plan(planned) => planned.known_rows,
+            Work::Done(batches) => Some(batches.iter().map(RecordBatch::num_rows).sum()),
+        }
+    }
+
+    /// The first rows of the query, as a query of its own.
+    ///
+    /// # Errors
+    /// As for [`rows`](Self::rows).
+    pub fn first(&self, rows: usize) -> Result<Self> {
+        let Work::Plan(planned) = &self.work else {
+            return Ok(self.clone());
+        };
+        // These stand at the top of a plan or nowhere, and are short.
+        if matches!(
+            planned.logical,
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
+        ) {
+            return Ok(self.clone());
+        }
+        let logical = LogicalPlanBuilder::from(planned.logical.clone());
+        let logical = logical.limit(0, Some(rows))?.build()?;
+        let (connection, state) = (self.connection.clone(), planned.state.clone());
+        self.connection
+            .block_on(async move { Self::read(&connection, state, &logical).await })
+    }
+
+    /// The plan as text. With `analyze` the query is run for it, and each step says how many rows it
+    /// gave and how long it took.
+    ///
+    /// # Errors
+    /// As for [`rows`](Self::rows).
+    pub fn explain(&self, analyze: bool) -> Result<String> {
+        let Work::Plan(planned) = &self.work else {
+            return Err(SqlError::Usage(
+                "the statement has run and has no plan any more; EXPLAIN in front of it shows one"
+                    .to_owned(),
+            ));
+        };
+        let logical = LogicalPlanBuilder::from(planned.logical.clone());
+        let logical = logical.explain(false, analyze)?.build()?;
+        let state = planned.state.clone();
+        let batches = self.connection.block_on(async move {
+            let physical = state.create_physical_plan(&logical).await?;
+            Ok(collect(physical, state.task_ctx()).await?)
+        })?;
+        Ok(batches.iter().map(plan_text).collect())
+    }
+}
+
+impl Planned {
+    async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        let made = self
+            .physical
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match made {
+            Some(physical) => Ok(physical),
+            None => planned(&self.state, &self.logical).await,
+        }
+    }
+
+    async fn stream(&self) -> Result<SendableRecordBatchStream> {
+        let physical = self.physical().await?;
+        Ok(execute_stream(physical, self.state.task_ctx())?)
+    }
+
+    async fn collect(&self) -> Result<Vec<RecordBatch>> {
+        let physical = self.physical().await?;
+        Ok(collect(physical, self.state.task_ctx()).await?)
+    }
+}
+
+/// The number of rows of a plan, where its statistics are exact.
+fn known_rows(plan: &dyn ExecutionPlan) -> Option<usize> {
+    let everything = StatisticsArgs::new();
+    let statistics = StatisticsContext::new().compute(plan, &everything).ok()?;
+    match statistics.num_rows {
+        Precision::Exact(rows) => Some(rows),
+        Precision::Inexact(_) | Precision::Absent => None,
+    }
+}
+
+/// The physical plan of a logical one that has been optimized.
+async fn planned(state: &SessionState, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    let planner = state.query_planner();
+    Ok(planner.create_physical_plan(logical, state).await?)
+}
+
+/// The plans that a batch of EXPLAIN holds, each below its name.
+fn plan_text(batch: &RecordBatch) -> String {
+    let columns = (0..2).map(|column| batch.column(column).as_string_opt::<i32>());
+    let columns: Option<Vec<_>> = columns.collect();
+    let Some([names, plans]) = columns.as_deref() else {
+        return String::new();
+    };
+    let lines = names.iter().zip(plans.iter());
+    let texts = lines.map(|(name, plan)| {
+        let (name, plan) = (name.unwrap_or_default(), plan.unwrap_or_default());
+        format!("{name}:\n{}\n", plan.trim_end())
+    });
+    texts.collect::<Vec<_>>().concat()
+}
+
 /// Runs one query over a store, which the query calls `self`.
 ///
 /// Each array is a table too, `name(value, row_id)`. All tables that the query names are of one
 /// instant. Statements that would change something are refused before anything runs.
 ///
 /// # Errors
-/// [`SqlError::NotAQuery`], [`SqlError::UnequalRows`] where `self` is named, and what DataFusion
-/// and the engine report.
+/// As for [`Connection::query`].
 pub async fn query(store: &Store, sql: &str) -> Result<QueryResult> {
-    query_of(store, None, sql).await
-}
-
-/// As [`query`], over the arrays `only` of the store, in that order.
-async fn query_of(store: &Store, only: Option<Vec<String>>, sql: &str) -> Result<QueryResult> {
-    let mut state = TEMPLATE.clone();
-    state.register_catalog_list(StoreSchema::catalogs(store, only)?);
-    let plan = state.create_logical_plan(sql).await?;
-    refuse_changes(&plan)?;
-    let plan = state.create_physical_plan(&plan).await?;
-    let schema = plan.schema();
-    let batches = collect(plan, state.task_ctx()).await?;
-    Ok(QueryResult { schema, batches })
+    let connection = Connection::over(store, ConnectionOptions::default())?;
+    let query = connection.query(sql, Params::default()).await?;
+    Ok(QueryResult {
+        schema: query.schema(),
+        batches: query.gather().await?,
+    })
 }
 
 /// As [`query`], on threads of our own, waiting until the rows are there.
@@ -66,35 +297,10 @@ async fn query_of(store: &Store, only: Option<Vec<String>>, sql: &str) -> Result
 /// # Errors
 /// As for [`query`]; also [`SqlError::Interrupted`] and [`SqlError::InsideRuntime`].
 pub fn sql_collect(store: &Store, sql: &str) -> Result<QueryResult> {
-    collected(store, None, sql)
-}
-
-/// As [`sql_collect`], over the arrays `only` of the store, in that order: `self` is them, and
-/// there are no others.
-///
-/// # Errors
-/// As for [`sql_collect`]; also the engine's for a name that the store does not have.
-pub fn sql_collect_of(store: &Store, only: &[String], sql: &str) -> Result<QueryResult> {
-    collected(store, Some(only.to_vec()), sql)
-}
-
-fn collected(store: &Store, only: Option<Vec<String>>, sql: &str) -> Result<QueryResult> {
-    let interrupt = store.options().interrupt.clone();
-    let (store, sql) = (store.clone(), sql.to_owned());
-    let run = async move { query_of(&store, only, &sql).await };
-    runtime::block_on(run, interrupt.as_ref())
-}
-
-fn refuse_changes(plan: &LogicalPlan) -> Result<()> {
-    let read_only = SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false);
-    read_only.verify_plan(plan).map_err(|error| match error {
-        // "DML not supported: Delete" and the like: what follows the colon is the statement.
-        DataFusionError::Plan(text) => SqlError::NotAQuery {
-            statement: text.rsplit(": ").next().unwrap_or(&text).to_owned(),
-        },
-        other => other.into(),
-    })
+    let mut options = ConnectionOptions::default();
+    if let Some(interrupt) = &store.options().interrupt {
+        options = options.with_interrupt(Arc::clone(interrupt));
+    }
+    let connection = Connection::over(store, options)?;
+    connection.sql(sql, Params::default())?.collect()
 }

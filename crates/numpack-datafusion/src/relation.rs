@@ -129,7 +129,15 @@ fn common_rows(arrays: &[ArraySnapshot]) -> Result<u64> {
     let lengths = arrays
         .iter()
         .map(|array| format!("\"{}\" {}", array.name(), array.rows()));
+    let of_length = |rows: u64| arrays.iter().filter(move |array| array.rows() == rows);
+    let most = arrays
+        .iter()
+        .rev()
+        .max_by_key(|array| of_length(array.rows()).count())
+        .map_or(rows, ArraySnapshot::rows);
+    let together = of_length(most).map(|array| format!("'{}'", array.name()));
     Err(SqlError::UnequalRows {
         lengths: lengths.collect::<Vec<_>>().join(", "),
+        together: together.collect::<Vec<_>>().join(", "),
     })
 }

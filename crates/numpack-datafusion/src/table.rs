@@ -4,16 +4,15 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::TableReference;
-use datafusion::common::{DFSchemaRef, Result as DataFusionResult, not_impl_err};
-use datafusion::datasource::source::DataSourceExec;
+use datafusion::common::{DFSchemaRef, Result as DataFusionResult, Statistics};
+use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use numpack_engine::{Mode, Options, Snapshot, Store};
 
-use crate::dml::{Target, insert_exec};
 use crate::error::{Result, SqlError};
+use crate::instants::Instants;
 use crate::relation::Relation;
 use crate::source::NumPackSource;
 
@@ -128,8 +127,18 @@ impl NumPackTable {
     /// # Errors
     /// What [`Store::open`] and [`NumPackTable::all`] report.
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
+        Self::open_arrays(path, &[])
+    }
+
+    /// These arrays of the store at `path`, in this order, or all of them where none is named.
+    pub(crate) fn open_arrays(path: impl AsRef<Path>, names: &[String]) -> Result<Arc<Self>> {
         let store = Store::open(path.as_ref(), &Options::default().with_mode(Mode::Read))?;
-        Ok(Arc::new(Self::all(&store)?))
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Ok(Arc::new(if names.is_empty() {
+            Self::all(&store)?
+        } else {
+            Self::new(&store, &names)?
+        }))
     }
 
     /// All arrays that a store has now, in member order. Arrays added later are not in the table.
@@ -157,7 +166,7 @@ impl NumPackTable {
     /// # Errors
     /// As for [`NumPackTable::all`].
     pub fn at(snapshot: &Snapshot) -> Result<Self> {
-        Ok(Self::instant(Relation::all(snapshot)?))
+        Ok(Self::fixed(Relation::all(snapshot)?, None))
     }
 
     /// One array of a store alone, as the table `(value, row_id)`. Statements that change it touch
@@ -173,12 +182,12 @@ impl NumPackTable {
         })
     }
 
-    pub(crate) fn instant(relation: Relation) -> Self {
-        Self::instant_of(relation, None)
+    /// A table of one instant.
+    pub(crate) fn instant(relation: Relation, live: Live) -> Self {
+        Self::fixed(relation, Some(live))
     }
 
-    /// A table of one instant, which statements may change if it knows its store.
-    pub(crate) fn instant_of(relation: Relation, live: Option<Live>) -> Self {
+    fn fixed(relation: Relation, live: Option<Live>) -> Self {
         Self {
             schema: Arc::clone(relation.schema()),
             origin: Origin::Instant {
@@ -186,6 +195,11 @@ impl NumPackTable {
                 live,
             },
         }
+    }
+
+    /// The store that the table is of; None where it was made of a snapshot alone.
+    pub fn store(&self) -> Option<&Store> {
+        self.live().map(Live::store)
     }
 
     fn live_of(store: &Store, relation: &Relation) -> Self {
@@ -218,14 +232,22 @@ impl NumPackTable {
         }
     }
 
-    /// The table at the instant of a snapshot, if it is not fixed to one already.
-    pub(crate) fn at_snapshot(&self, snapshot: &Snapshot) -> Option<Result<Self>> {
-        let live = self.moving()?;
-        let relation = live.at(snapshot).and_then(|relation| {
-            relation.expect_schema(&self.schema)?;
-            Ok(relation)
-        });
-        Some(relation.map(|relation| Self::instant_of(relation, Some(live.clone()))))
+    /// A live table as it is at the instant of a query; None for one that is fixed already.
+    pub(crate) fn instant_of(&self, instants: &Instants) -> Result<Option<Self>> {
+        match self.moving() {
+            Some(live) => self.at_snapshot(&instants.of(live.store(), None)?),
+            None => Ok(None),
+        }
+    }
+
+    /// A live table at the instant of a snapshot; None for one that is fixed already.
+    pub(crate) fn at_snapshot(&self, snapshot: &Snapshot) -> Result<Option<Self>> {
+        let Some(live) = self.moving() else {
+            return Ok(None);
+        };
+        let relation = live.at(snapshot)?;
+        relation.expect_schema(&self.schema)?;
+        Ok(Some(Self::instant(relation, live.clone())))
     }
 
     /// The table as its store has it, if it is fixed to an instant and knows its store.
@@ -284,8 +306,8 @@ impl NumPackTable {
     }
 }
 
-/// Rows are never changed by these hooks: what DataFusion hands them is not enough to know which
-/// rows a statement meant (a filter can arrive empty, or as that of a subquery).
+/// Changes come another way: what DataFusion hands these hooks is not enough to know which rows a
+/// statement meant (a filter can arrive empty, or as that of a subquery), or which columns it named.
 fn refuse(verb: &'static str) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
     Err(SqlError::NotRegistered { verb }.into())
 }
@@ -300,6 +322,14 @@ impl TableProvider for NumPackTable {
         TableType::Base
     }
 
+    fn statistics(&self) -> Option<Statistics> {
+        let source = NumPackSource::new(self.relation().ok()?, None, None);
+        source
+            .partition_statistics(None)
+            .ok()
+            .map(Arc::unwrap_or_clone)
+    }
+
     async fn scan(
         &self,
         _state: &dyn Session,
@@ -307,26 +337,17 @@ impl TableProvider for NumPackTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let source = NumPackSource::new(self.relation()?, projection, limit)?;
+        let source = NumPackSource::new(self.relation()?, projection, limit);
         Ok(DataSourceExec::from_data_source(source))
     }
 
-    /// The plan of an INSERT says all there is to know: this works in every session.
     async fn insert_into(
         &self,
         _state: &dyn Session,
-        input: Arc<dyn ExecutionPlan>,
-        insert_op: InsertOp,
+        _input: Arc<dyn ExecutionPlan>,
+        _insert_op: InsertOp,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let Some(live) = self.live() else {
-            return Err(SqlError::FixedTable { verb: "INSERT" }.into());
-        };
-        if insert_op == InsertOp::Replace {
-            return not_impl_err!("REPLACE INTO a NumPack table: a store has no keys");
-        }
-        let target = Target::new(TableReference::bare("NumPack table"), live.clone(), self);
-        let overwrite = insert_op == InsertOp::Overwrite;
-        Ok(insert_exec(target, overwrite, &input))
+        refuse("INSERT")
     }
 
     async fn delete_from(

@@ -1,5 +1,7 @@
 //! The table in a DataFusion session: what a scan gives, where it lies, what it refuses.
 
+mod connection;
+
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -227,7 +229,7 @@ async fn columns_that_make_no_relation_are_refused() {
     assert_eq!(
         error.to_string(),
         "arrays of unequal length are not one relation: \"id\" 19999, \"emb\" 20000, \
-         \"flag\" 20000; name only arrays of one length"
+         \"flag\" 20000; name only arrays of one length, in Python npk.table('emb', 'flag').sql(...)"
     );
 }
 

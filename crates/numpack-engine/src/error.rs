@@ -121,6 +121,18 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// A store was to be written to that is on another machine.
+    #[error(
+        "\"{}\" is on a network file system ({kind}), where locks and maps do not keep what a store promises: \
+         use a local disk, mode r, or network_fs=True if one process alone uses it",
+        path.display()
+    )]
+    NetworkFileSystem {
+        /// The directory.
+        path: PathBuf,
+        /// The kind of file system.
+        kind: &'static str,
+    },
     /// Something is at a path where a backup was to be made.
     #[error("\"{}\" exists already: a backup needs a path where nothing is", path.display())]
     PathExists {

@@ -73,6 +73,7 @@ impl WriteGuard<'_> {
     fn fold(&mut self, array: &ArrayState, flush: bool, last: bool) -> Result<bool> {
         let file = self.data_file(array)?;
         let own = array.name.data_file();
+        self.shared.pins.give_back_all();
         if !lock_exclusive(&*file).map_err(|source| self.io("lock", &own, source))? {
             return Ok(false);
         }

@@ -11,7 +11,7 @@
 #![expect(unsafe_code, reason = "pthread_atfork and dup2 have no safe form")]
 
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
 use crate::fs::File;
@@ -25,11 +25,37 @@ static PRIVATE: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
 /// A descriptor of no file to put in their places; -1 if there is none.
 static NOWHERE: AtomicI32 = AtomicI32::new(-1);
 
+/// Threads that fork just now.
+static FORKING: AtomicU64 = AtomicU64::new(0);
+/// A thread of our own is at work that no child may be forked from.
+static AT_WORK: AtomicBool = AtomicBool::new(false);
+
+/// Does `work` while no thread forks, lest a child inherits the locks that it takes; None if one does just
+/// now. For one thread of a process.
+pub(crate) fn unless_forking<T>(work: impl FnOnce() -> T) -> Option<T> {
+    hook();
+    AT_WORK.store(true, Ordering::SeqCst);
+    let done = (FORKING.load(Ordering::SeqCst) == 0).then(work);
+    AT_WORK.store(false, Ordering::SeqCst);
+    done
+}
+
+extern "C" fn before() {
+    FORKING.fetch_add(1, Ordering::SeqCst);
+    while AT_WORK.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+}
+
 extern "C" fn in_parent() {
     COUNT.fetch_add(1, Ordering::Relaxed);
+    FORKING.fetch_sub(1, Ordering::SeqCst);
 }
 
 extern "C" fn in_child() {
+    // The parent's thread may just have been asking; the child has no such thread.
+    AT_WORK.store(false, Ordering::SeqCst);
+    FORKING.store(0, Ordering::SeqCst);
     GENERATION.fetch_add(1, Ordering::Relaxed);
     COUNT.fetch_add(1, Ordering::Relaxed);
     let nowhere = NOWHERE.load(Ordering::Relaxed);
@@ -54,10 +80,10 @@ fn hook() {
         if let Ok(file) = std::fs::File::open("/dev/null") {
             NOWHERE.store(std::os::fd::IntoRawFd::into_raw_fd(file), Ordering::Relaxed);
         }
-        // SAFETY: both are plain functions that touch atomics and call dup2, which POSIX allows in
+        // SAFETY: these are plain functions that touch atomics and call dup2, which POSIX allows in
         // the child of a threaded process; they are never unregistered and live as long as the code.
         unsafe {
-            libc::pthread_atfork(None, Some(in_parent), Some(in_child));
+            libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child));
         }
     });
 }

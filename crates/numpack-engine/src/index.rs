@@ -209,6 +209,18 @@ impl Index {
         Some(self.patches[piece.patch()].bytes(&piece.part(row, row + 1)))
     }
 
+    /// No more pages than this are touched. Counts a page that several lists have as often, which is far
+    /// less often than the records that replaced rows in it.
+    pub(crate) fn pages_at_most(&self) -> u64 {
+        let lists = self.lists.iter();
+        lists
+            .map(|list| {
+                let row_bytes = self.patches.first().map_or(0, |patch| patch.row_bytes);
+                pages_of(list.iter().map(|piece| (piece.start, piece.len)), row_bytes)
+            })
+            .sum()
+    }
+
     pub(crate) fn touches(&self, rows: Range<u64>) -> bool {
         self.lists
             .iter()

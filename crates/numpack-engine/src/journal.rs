@@ -7,6 +7,8 @@ use numpack_format::journal::{
     Decoded, EndReason, FRAME_HEADER_LEN, Frame, HEADER_LEN, Header, Hint, PROBE_LEN, Record,
 };
 
+use parking_lot::RwLock;
+
 use crate::fs::{File, read_up_to};
 
 /// What one read of the journal's head tells.
@@ -25,19 +27,47 @@ pub(crate) enum ProbeError {
     Damaged,
 }
 
+/// The head of a journal as it was read last. Most looks at it find it as it was, and comparing its bytes
+/// costs a small part of decoding them.
+#[derive(Debug, Default)]
+pub(crate) struct Head(RwLock<Option<([u8; PROBE_LEN], Probe)>>);
+
+impl Head {
+    /// As [`Probe::read`].
+    pub(crate) fn read(&self, file: &dyn File) -> Result<Probe, ProbeError> {
+        let bytes = Probe::bytes(file)?;
+        if let Some((known, probe)) = &*self.0.read()
+            && *known == bytes
+        {
+            return Ok(probe.clone());
+        }
+        let probe = Probe::decode(&bytes)?;
+        *self.0.write() = Some((bytes, probe.clone()));
+        Ok(probe)
+    }
+}
+
 impl Probe {
     /// Reads the head of `file`. A file without any byte set has no header: its making was cut short.
     pub(crate) fn read(file: &dyn File) -> Result<Self, ProbeError> {
+        Self::decode(&Self::bytes(file)?)
+    }
+
+    fn bytes(file: &dyn File) -> Result<[u8; PROBE_LEN], ProbeError> {
         let mut bytes = [0; PROBE_LEN];
         read_up_to(file, &mut bytes, 0).map_err(ProbeError::Io)?;
-        let header = Header::newest(&bytes).map(|(_, header)| header);
+        Ok(bytes)
+    }
+
+    fn decode(bytes: &[u8; PROBE_LEN]) -> Result<Self, ProbeError> {
+        let header = Header::newest(bytes).map(|(_, header)| header);
         if header.is_none() && bytes.iter().any(|&byte| byte != 0) {
-            Header::check_version(&bytes).map_err(ProbeError::Format)?;
+            Header::check_version(bytes).map_err(ProbeError::Format)?;
             return Err(ProbeError::Damaged);
         }
         Ok(Self {
             header,
-            hint: Hint::newest(&bytes),
+            hint: Hint::newest(bytes),
         })
     }
 }

@@ -124,11 +124,16 @@ pub(crate) fn corrupt(path: &Path, reason: String) -> Error {
 }
 
 pub(crate) fn probe(file: &dyn File, path: &Path) -> Result<Probe> {
-    Probe::read(file).map_err(|error| match error {
+    Probe::read(file).map_err(|error| unread(error, path))
+}
+
+/// The error of a journal whose head cannot be used.
+pub(crate) fn unread(error: ProbeError, path: &Path) -> Error {
+    match error {
         ProbeError::Io(source) => Error::io("read", path.join(paths::JOURNAL), source),
         ProbeError::Format(error) => error.into(),
         ProbeError::Damaged => corrupt(path, "both headers of .npk/journal are damaged".to_owned()),
-    })
+    }
 }
 
 fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {

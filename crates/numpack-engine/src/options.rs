@@ -124,6 +124,9 @@ pub struct Options {
     pub interrupt: Option<Interrupt>,
     /// When the store tidies up by itself.
     pub limits: Limits,
+    /// Whether a store on a network file system may be written to. Nothing is promised there: see
+    /// `docs/durability.md`.
+    pub network: bool,
 }
 
 /// From which sizes on a store does by itself what [`Store::checkpoint`](crate::Store::checkpoint) does,
@@ -159,6 +162,7 @@ impl Default for Options {
             lock_timeout: Duration::from_secs(30),
             interrupt: None,
             limits: Limits::default(),
+            network: false,
         }
     }
 }
@@ -199,6 +203,13 @@ impl Options {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same, allowed (or not) to write to a store on a network file system.
+    #[must_use]
+    pub fn with_network(mut self, allowed: bool) -> Self {
+        self.network = allowed;
         self
     }
 

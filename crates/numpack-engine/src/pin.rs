@@ -14,7 +14,7 @@ use crate::fs::{File, Lock};
 use crate::mapping::{Mapping, PrivateMapping};
 use crate::options::{Interrupt, Options};
 use crate::overlay::Overlay;
-use crate::pins::{Idle, PinKey, Pins};
+use crate::pins::{Held, Idle, PinKey, Pins};
 use crate::written::{Known, Origin};
 
 /// A mapped, locked file, or such a one with pending rows in their places.
@@ -43,8 +43,10 @@ struct Locked {
     /// Open where the mapping alone does not hold the lock, or for another map to be made or the lock
     /// to be given back without closing.
     file: Option<Arc<dyn File>>,
-    /// [`crate::fork::count`] when the lock was taken.
+    /// [`crate::fork::count`] when the lock was taken, or kept by a map at rest that was woken then.
     forks: u64,
+    /// If it rested before, [`Pins::foreign`] when it was woken.
+    woken: Option<u64>,
     /// The latest map with pending rows, and the record up to which it has them.
     patched: Mutex<Option<(u64, Mapping)>>,
     home: Weak<Pins>,
@@ -56,14 +58,20 @@ impl Pin {
     }
 
     /// A pin on a file that is locked.
-    pub(crate) fn locked(idle: Idle, ino: u64, keep_file: bool, home: &Arc<Pins>) -> Self {
+    pub(crate) fn locked(
+        idle: Idle,
+        keep_file: bool,
+        woken: Option<u64>,
+        home: &Arc<Pins>,
+    ) -> Self {
         Self {
             mapping: Some(idle.mapping),
             ground: Ground::Locked(Locked {
                 key: idle.key,
-                ino,
+                ino: idle.ino,
                 file: keep_file.then_some(idle.file),
                 forks: crate::fork::count(),
+                woken,
                 patched: Mutex::new(idle.patched),
                 home: Arc::downgrade(home),
             }),
@@ -161,12 +169,19 @@ impl Drop for Pin {
                 };
                 home.gave_up_file();
                 // A child may hold a view that rests on the same lock: then it goes when both are done.
-                if lasts && locked.forks == crate::fork::count() && file.unlock().is_ok() {
+                if !lasts || locked.forks != crate::fork::count() {
+                    return;
+                }
+                // What was used before will be used again.
+                let hold = locked.woken.is_some_and(|then| home.may_hold(then));
+                if hold || file.unlock().is_ok() {
                     home.rest(Idle {
                         key: locked.key.clone(),
+                        ino: locked.ino,
                         mapping,
                         patched: locked.patched.lock().take(),
                         file,
+                        held: hold.then(Held::now),
                     });
                 }
             }

@@ -1,8 +1,8 @@
 //! The pins of one store in this process: those in use, found again by who wants the same bytes, and
-//! the latest few that nobody uses, mapped but not locked.
+//! the latest few that nobody uses, mapped but, a moment after their last use, not locked.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use numpack_format::ArrayName;
@@ -22,13 +22,43 @@ pub(crate) struct PinKey {
     pub(crate) patched: u64,
 }
 
-/// A map that nobody looks at. Its file is not locked, so what it shows may change.
+/// A map that nobody looks at. Unless `held` its file is not locked, so what it shows may change.
 #[derive(Debug)]
 pub(crate) struct Idle {
     pub(crate) key: PinKey,
+    pub(crate) ino: u64,
     pub(crate) mapping: Mapping,
     pub(crate) patched: Option<(u64, Mapping)>,
     pub(crate) file: Arc<dyn File>,
+    /// Still locked since its last use.
+    pub(crate) held: Option<Held>,
+}
+
+/// A lock that is not given back yet.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// [`crate::fork::generation`] of who keeps it. Nobody else may give it back.
+    process: u64,
+    /// No look at what is held has seen it yet.
+    fresh: bool,
+}
+
+impl Held {
+    pub(crate) fn now() -> Self {
+        Self {
+            process: crate::fork::generation(),
+            fresh: true,
+        }
+    }
+}
+
+impl Idle {
+    /// Gives the lock back, if there is one; false when only closing the file does that.
+    fn give_back(&mut self) -> bool {
+        self.held.take().is_none_or(|held| {
+            held.process == crate::fork::generation() && self.file.unlock().is_ok()
+        })
+    }
 }
 
 /// Pins in use are found again by a weak reference, so that a thousand views of an array share one
@@ -40,18 +70,27 @@ pub(crate) struct Pins {
     /// Descriptors that pins in use keep.
     files: AtomicUsize,
     mapping_locks: OnceLock<bool>,
+    /// How often something was seen that another process committed.
+    foreign: AtomicU64,
+    /// So many pins more give their lock back at once, for who writes beside us.
+    wary: AtomicU32,
 }
 
 #[derive(Debug, Default)]
 struct Cache {
     used: HashMap<PinKey, Weak<Pin>>,
     idle: VecDeque<Idle>,
+    /// Somebody will look whether locks are to be given back.
+    watched: bool,
 }
 
 /// Idle maps that are kept, and with each a descriptor.
 const IDLE: usize = 128;
 /// Descriptors that pins in use keep at the most: a process may hold few, and views many arrays.
 const FILES: usize = 128;
+/// Uses after another process's commit in which locks are given back at once. A loop that does nothing but
+/// load takes some 50 ms for them: who commits more often finds the files as free as ever.
+const WARY: u32 = 10_000;
 
 impl Pins {
     /// The pin under `key` if it is in use and maps at least `len` bytes.
@@ -69,10 +108,11 @@ impl Pins {
         cache.used.insert(key, Arc::downgrade(pin));
     }
 
-    /// Takes in a map whose lock has been given back.
-    pub(crate) fn rest(&self, idle: Idle) {
+    /// Takes in a map that nobody uses any more.
+    pub(crate) fn rest(self: &Arc<Self>, idle: Idle) {
         let mut unmapped = Vec::new();
         let mut cache = self.cache.lock();
+        let unwatched = idle.held.is_some() && !std::mem::replace(&mut cache.watched, true);
         // One a file: an older generation would keep its disk space for nobody.
         let same =
             |other: &Idle| other.key.name == idle.key.name && other.key.part == idle.key.part;
@@ -86,13 +126,61 @@ impl Pins {
         drop(cache);
         // Unmapping takes its time: not under the lock.
         drop(unmapped);
+        if unwatched && !crate::reaper::watch(self) {
+            self.give_back_all();
+        }
+    }
+
+    /// Another process has committed something: it may want to write to the files.
+    pub(crate) fn note_foreign(&self) {
+        self.foreign.fetch_add(1, Ordering::Relaxed);
+        self.wary.store(WARY, Ordering::Relaxed);
+        self.give_back_all();
+    }
+
+    pub(crate) fn foreign(&self) -> u64 {
+        self.foreign.load(Ordering::Relaxed)
+    }
+
+    /// Whether a pin that was woken when [`Self::foreign`] was `then` may keep its lock when it rests.
+    pub(crate) fn may_hold(&self, then: u64) -> bool {
+        let wary = self.wary.load(Ordering::Relaxed);
+        if wary > 0 {
+            // Two at once may count as one.
+            self.wary.store(wary - 1, Ordering::Relaxed);
+        }
+        wary == 0 && then == self.foreign()
+    }
+
+    /// Gives back the locks of all maps that nobody uses.
+    pub(crate) fn give_back_all(&self) {
+        let mut cache = self.cache.lock();
+        if std::mem::take(&mut cache.watched) {
+            cache.idle.retain_mut(Idle::give_back);
+        }
+    }
+
+    /// Gives back the locks of those that nobody has used since the last call; whether others are left.
+    pub(crate) fn give_back_old(&self) -> bool {
+        let mut cache = self.cache.lock();
+        let mut left = false;
+        cache.idle.retain_mut(|idle| {
+            let fresh = idle.held.as_mut().map(|held| &mut held.fresh);
+            if fresh.is_some_and(std::mem::take) {
+                left = true;
+                return true;
+            }
+            idle.give_back()
+        });
+        cache.watched = left;
+        left
     }
 
     pub(crate) fn gave_up_file(&self) {
         self.files.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// An idle map under `key` of at least `len` bytes, locked again.
+    /// An idle map under `key` of at least `len` bytes, locked again if it is not locked still.
     pub(crate) fn wake(
         self: &Arc<Self>,
         key: &PinKey,
@@ -107,18 +195,19 @@ impl Pins {
         let Some(idle) = found.filter(|idle| idle.mapping.as_ref().len() >= len) else {
             return Ok(None);
         };
-        wait_shared(&*idle.file, patience)?;
-        let ino = idle.file.stat().map_err(PinError::Io)?.ino;
-        Ok(Some(self.admit(idle, ino)))
+        if idle.held.is_none() {
+            wait_shared(&*idle.file, patience)?;
+        }
+        Ok(Some(self.admit(idle, Some(self.foreign()))))
     }
 
-    fn admit(self: &Arc<Self>, idle: Idle, ino: u64) -> Pin {
+    fn admit(self: &Arc<Self>, idle: Idle, woken: Option<u64>) -> Pin {
         let must = self.mapping_locks.get() != Some(&true);
         let keep = self.files.fetch_add(1, Ordering::Relaxed) < FILES || must;
         if !keep {
             self.gave_up_file();
         }
-        Pin::locked(idle, ino, keep, self)
+        Pin::locked(idle, keep, woken, self)
     }
 
     /// Lets go of all maps that nobody uses.
@@ -174,11 +263,13 @@ impl Pins {
         let mapping = file.map(len).map_err(PinError::Io)?;
         let idle = Idle {
             key,
+            ino,
             mapping,
             patched: None,
             file,
+            held: None,
         };
-        Ok(self.admit(idle, ino))
+        Ok(self.admit(idle, None))
     }
 
     /// Finds out whether a mapping made here keeps the lock of a closed descriptor. When others lock the

@@ -191,8 +191,11 @@ impl ArraySnapshot {
     /// Whether so many pages have rows that wait in the journal that copying all of them costs less than
     /// writing to those pages of a private map, which are copied by the kernel one by one.
     fn is_mostly_pending(&self) -> bool {
-        let pages = self.state().meta.byte_len() / PAGE;
-        self.state().overlay.pages_at_most() > (pages / 4).max(256)
+        let state = self.state();
+        let many = (state.meta.byte_len() / PAGE / 4).max(256);
+        // Rows replaced again and again count each time in the cheaper one.
+        state.overlay.pages_at_most() > many
+            && state.overlay.index(crate::index::Index::pages_at_most) > many
     }
 
     fn check_out(&self, rows: u64, out: &[u8]) -> Result<()> {

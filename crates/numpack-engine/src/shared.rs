@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::desk::Desk;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Stat};
-use crate::journal::{Cursor, walk};
+use crate::journal::{Cursor, Head, walk};
 use crate::load::{self, Touched, corrupt, probe};
 use crate::paths;
 use crate::pins::Pins;
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     /// Epoch and hint that `state` is caught up with, readable without a lock.
     latest: (AtomicU64, AtomicU64),
     journal: RwLock<Option<Arc<dyn File>>>,
+    head: Head,
     pub(crate) pins: Arc<Pins>,
     /// A replaced generation whose file the next large save may use again.
     pub(crate) spare: Mutex<Option<u64>>,
@@ -84,6 +85,7 @@ impl Shared {
             seen: Mutex::default(),
             latest: (AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)),
             journal: RwLock::default(),
+            head: Head::default(),
             pins: Arc::default(),
             spare: Mutex::default(),
             desk: Desk::default(),
@@ -103,9 +105,14 @@ impl Shared {
     pub(crate) fn reload(&self, seen: &mut Seen) -> Result<()> {
         let loaded = load::load(&*self.dir, &self.path)?;
         *self.journal.write() = loaded.journal;
+        let known = seen.header.is_none()
+            || (seen.header == loaded.seen.header && seen.hint_seq == loaded.seen.hint_seq);
         *seen = loaded.seen;
         *self.state.write() = loaded.state;
         self.publish(seen);
+        if !known {
+            self.pins.note_foreign();
+        }
         Ok(())
     }
 
@@ -126,7 +133,8 @@ impl Shared {
         let Some(file) = journal else {
             return self.refresh_without_journal();
         };
-        let now = probe(&*file, &self.path)?;
+        let head = self.head.read(&*file);
+        let now = head.map_err(|error| load::unread(error, &self.path))?;
         let epoch = now.header.as_ref().map(|header| header.epoch);
         let seq = now.hint.as_ref().map_or(0, |hint| hint.seq);
         if epoch == Some(self.latest.0.load(Ordering::Acquire))
@@ -196,6 +204,8 @@ impl Shared {
             })?;
         }
         seen.cursor = Some(cursor);
+        drop(state);
+        self.pins.note_foreign();
         Ok(())
     }
 

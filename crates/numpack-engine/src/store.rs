@@ -100,6 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoStore`], [`Error::StoreExists`], [`Error::NotAStore`] as the mode says;
+    /// [`Error::NetworkFileSystem`] for writing to one that is not on this machine;
     /// [`Error::Corrupt`] for files that contradict each other, of which nothing is changed.
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
         Self::open_on(Arc::new(RealFs), path, options)
@@ -410,6 +411,7 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
             },
             _ => Error::io("open", path, source),
         })?;
+    crate::network::check(&*dir, path, options)?;
     if options.mode == Mode::Write {
         refuse_strangers(&*dir, path)?;
     }

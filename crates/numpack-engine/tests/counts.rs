@@ -6,10 +6,11 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use numpack_engine::fs::{Dir, File, Fs, Lock, MemoryFs, Open, Stat};
+use numpack_engine::fs::{Dir, File, Fs, Lock, MemoryFs, Open, RealFs, Stat};
 use numpack_engine::{Durability, Mapping, Options, PrivateMapping, Selection, Store};
 
 use crate::kit::{PATH, append, bytes, delete, replace};
+use crate::processes::open_elsewhere;
 
 #[derive(Clone, Debug, Default)]
 struct Counts(Arc<Mutex<BTreeMap<&'static str, u64>>>);
@@ -25,7 +26,7 @@ impl Counts {
 }
 
 #[derive(Debug)]
-struct CountingFs(MemoryFs, Counts);
+struct CountingFs(Arc<dyn Fs>, Counts);
 #[derive(Debug)]
 struct CountingDir(Arc<dyn Dir>, Counts);
 #[derive(Debug)]
@@ -129,7 +130,7 @@ impl File for CountingFile {
 /// A store of `arrays` arrays, the first of which, `a`, has `rows` rows of 8 bytes.
 fn store(rows: u64, arrays: usize, level: Durability) -> (Store, Counts) {
     let counts = Counts::default();
-    let fs = CountingFs(MemoryFs::default(), counts.clone());
+    let fs = CountingFs(Arc::new(MemoryFs::default()), counts.clone());
     let options = Options::default().with_durability(level);
     let store = Store::open_on(Arc::new(fs), Path::new(PATH), &options).unwrap();
     let mut all = store.begin().unwrap();
@@ -262,4 +263,60 @@ fn a_live_view_costs_a_replace_nothing() {
         }
     }
     drop((view, bytes));
+}
+
+/// Whoever loads an array again and again looks at the journal and at nothing else, until another process
+/// commits; a moment after the last use the file is free.
+#[test]
+fn loading_again_is_one_read_until_somebody_else_writes() {
+    let temp = tempfile::tempdir().unwrap();
+    let counts = Counts::default();
+    let fs = CountingFs(Arc::new(RealFs), counts.clone());
+    let store = Store::open_on(Arc::new(fs), temp.path(), &Options::default()).unwrap();
+    let mut save = store.begin().unwrap();
+    save.create("a", &bytes(&[2000, 8])).unwrap();
+    save.commit().unwrap();
+    let load = || {
+        counts.take();
+        drop(store.array("a").unwrap());
+        counts.take()
+    };
+    let first = load();
+    assert!(of("map", &first) > 0 && of("lock", &first) > 1, "{first:?}");
+    let again = |times: u64| {
+        let loads: Vec<_> = (0..times).map(|_| load()).collect();
+        let sum = |call| loads.iter().map(|counts| of(call, counts)).sum::<u64>();
+        assert_eq!(sum("read"), times);
+        assert_eq!(sum("map") + sum("open") + sum("stat"), 0);
+        sum("lock")
+    };
+    // Few, since a loaded machine may make a pause between two loads.
+    assert!(again(1000) < 100);
+
+    let is_free = || {
+        let dir = RealFs.open_dir(temp.path(), false).unwrap();
+        let names = dir.list(".npk").unwrap();
+        let data = names.iter().find(|name| name.starts_with('g')).unwrap();
+        let data = dir.open(&format!(".npk/{data}"), Open::Write).unwrap();
+        data.try_lock(Lock::Exclusive).unwrap()
+    };
+    let start = std::time::Instant::now();
+    while !is_free() {
+        assert!(
+            start.elapsed().as_secs() < 10,
+            "the lock is never given back"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+
+    // Our own commits do not count.
+    replace(&store, "a", Selection::Row(3), &[1, 8], &[7; 8]).unwrap();
+    assert!(again(1000) < 100);
+    let other = open_elsewhere(temp.path(), &Options::default());
+    replace(&other, "a", Selection::Row(3), &[1, 8], &[8; 8]).unwrap();
+    load();
+    for _ in 0..50 {
+        assert_eq!(again(1), 2);
+        assert!(is_free());
+    }
 }

@@ -1,8 +1,10 @@
 //! What each mode wants at the path, and what it may do.
 
+use numpack_engine::fs::{Fs as _, RealFs};
 use numpack_engine::{Error, Mode, Options, Store};
 
 use crate::kit::{append, mode, names, read, save};
+use crate::processes::open_on_kind;
 
 fn listing(path: &std::path::Path) -> Vec<(String, std::time::SystemTime, u64)> {
     use std::os::unix::fs::MetadataExt as _;
@@ -121,4 +123,50 @@ fn a_file_in_the_way_is_an_error() {
         assert!(Store::open(&path, &mode(any)).is_err());
     }
     assert_eq!(std::fs::read(&path).unwrap(), b"x");
+}
+
+#[test]
+fn a_network_file_system_is_read_and_not_written_to_unless_that_is_allowed() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path();
+    Store::open(path, &Options::default()).unwrap();
+    let read = Options::default().with_mode(Mode::Read);
+    let allowed = Options::default().with_network(true);
+    let network = [
+        0x6969,
+        0x517b,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x00c3_6400,
+        0x0bd0_0bd0,
+        0x5346_414f,
+        0x6b41_4653,
+    ];
+    for kind in network.map(Some) {
+        for mode in [Mode::Append, Mode::ReadWrite, Mode::Write, Mode::Exclusive] {
+            let error = open_on_kind(kind, path, &Options::default().with_mode(mode)).unwrap_err();
+            let matches = matches!(&error, Error::NetworkFileSystem { path: at, .. } if at == path);
+            assert!(matches, "{error}");
+            assert!(
+                error.to_string().contains("network file system ("),
+                "{error}"
+            );
+        }
+        open_on_kind(kind, path, &read).unwrap();
+        open_on_kind(kind, path, &allowed).unwrap();
+    }
+    // 9P, ext4, btrfs, XFS, tmpfs, overlayfs, FUSE, and where nothing is known.
+    let local = [
+        0x0102_1997,
+        0xef53,
+        0x9123_683e,
+        0x5846_5342,
+        0x0102_1994,
+        0x794c_7630,
+        0x6573_5546,
+    ];
+    for kind in local.map(Some).into_iter().chain([None]) {
+        open_on_kind(kind, path, &Options::default()).unwrap();
+    }
+    assert!(RealFs.open_dir(path, false).unwrap().kind().unwrap() > Some(0));
 }

@@ -7,32 +7,43 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use numpack_engine::fs::{Dir, File, Fs, Open, RealFs, Stat};
-use numpack_engine::{Options, Store};
+use numpack_engine::{Options, Result, Store};
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug)]
-struct Process(u64);
+struct Process {
+    number: u64,
+    kind: Option<u32>,
+}
 
 #[derive(Debug)]
-struct ProcessDir(u64, Arc<dyn Dir>);
+struct ProcessDir(u64, Arc<dyn Dir>, Option<u32>);
 
 /// Opens the store at `path` as a process of its own would.
 pub fn open_elsewhere(path: &Path, options: &Options) -> Store {
-    let process = Process(NEXT.fetch_add(1, Ordering::Relaxed));
-    Store::open_on(Arc::new(process), path, options).unwrap()
+    open_on_kind(None, path, options).unwrap()
+}
+
+/// Opens the store at `path` on a file system of this kind.
+pub fn open_on_kind(kind: Option<u32>, path: &Path, options: &Options) -> Result<Store> {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Store::open_on(Arc::new(Process { number, kind }), path, options)
 }
 
 impl Fs for Process {
     fn open_dir(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Dir>> {
         let dir = RealFs.open_dir(path, create)?;
-        Ok(Arc::new(ProcessDir(self.0, dir)))
+        Ok(Arc::new(ProcessDir(self.number, dir, self.kind)))
     }
 }
 
 impl Dir for ProcessDir {
     fn id(&self) -> (u64, u64) {
         (self.1.id().0 ^ (self.0 << 32), self.1.id().1)
+    }
+    fn kind(&self) -> io::Result<Option<u32>> {
+        Ok(self.2)
     }
     fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
         self.1.open(name, how)

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use numpack_engine::fs::MemoryFs;
+use numpack_engine::fs::{Fs as _, Lock, MemoryFs, Open, RealFs};
 use numpack_engine::{Error, Limits, Mode, Options, Selection, Store};
 
 use crate::kit::{append, bytes, delete, mode, open, read, replace, rows, save};
@@ -474,4 +474,53 @@ fn a_large_replace_is_a_new_generation_and_a_small_one_of_every_width_is_not() {
         store.checkpoint().unwrap();
         assert_eq!(read(&store, name), model);
     }
+}
+
+/// A private map is patched page by page, which is dear where many pages are touched, and not where one is
+/// touched many times.
+#[test]
+fn rows_replaced_again_and_again_leave_a_private_map_a_map() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(temp.path(), &Options::default()).unwrap();
+    save(&store, "a", &[600, 4096], &vec![1; 600 * 4096]).unwrap();
+    let private = || store.array("a").unwrap().private().unwrap();
+    for value in 0..=255 {
+        for row in [7, 8] {
+            replace(&store, "a", Selection::Row(row), &[1, 4096], &[value; 4096]).unwrap();
+        }
+    }
+    let map = private();
+    assert!(map.is_mapped());
+    assert_eq!(map.as_ref()[7 * 4096..9 * 4096], [255; 2 * 4096]);
+    assert_eq!((map.as_ref()[7 * 4096 - 1], map.as_ref()[9 * 4096]), (1, 1));
+    for row in 0..300 {
+        replace(&store, "a", Selection::Row(row), &[1, 4096], &[2; 4096]).unwrap();
+    }
+    assert!(!private().is_mapped());
+    assert_eq!(private().as_ref()[300 * 4096 - 1..=300 * 4096], [2, 1]);
+}
+
+/// A lock that a resting map has kept for a moment and given back is taken again for the next view.
+#[test]
+fn a_map_whose_lock_was_kept_for_a_moment_is_locked_again() {
+    let kept = kept();
+    let store = Store::open(&kept.path, &Options::default()).unwrap();
+    let other = open_elsewhere(&kept.path, &Options::default());
+    for _ in 0..5 {
+        drop(store.array("a").unwrap());
+    }
+    let is_free = || {
+        let file = RealFs.open_dir(&kept.path, false).unwrap();
+        let file = file.open("data_a.npkd", Open::Write).unwrap();
+        file.try_lock(Lock::Exclusive).unwrap()
+    };
+    while !is_free() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let view = store.array("a").unwrap().contiguous().unwrap();
+    assert!(!is_free());
+    let new = rows(ROWS, WIDTH, 9);
+    replace(&other, "a", Selection::Row(3), &[1, WIDTH], &new[..50]).unwrap();
+    other.checkpoint().unwrap();
+    assert!(*view == kept.model);
 }

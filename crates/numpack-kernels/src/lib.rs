@@ -20,15 +20,19 @@
 
 mod bools;
 mod diff;
+mod distance;
 mod gather;
 mod processor;
 mod rows;
 mod scatter;
 mod strided;
+mod top;
 
 pub use bools::pack_bools;
 pub use diff::diff_rows;
+pub use distance::{Metric, Query, UNDEFINED, Vectors, distances_between};
 pub use gather::gather_rows;
 pub use rows::GatherError;
 pub use scatter::scatter_rows;
 pub use strided::gather_strided;
+pub use top::{Order, Top};

@@ -66,7 +66,9 @@ pub(crate) fn engine(py: Python<'_>, error: Error) -> PyErr {
         {
             "StoreExistsError"
         }
-        Error::Io { .. } | Error::Poisoned { .. } => "StorageError",
+        Error::Io { .. } | Error::Poisoned { .. } | Error::NetworkFileSystem { .. } => {
+            "StorageError"
+        }
         // Error is non_exhaustive: a kind that is younger than this list.
         _ => "NumPackError",
     };

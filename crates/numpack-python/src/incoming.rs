@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
 use arrow::ffi_stream::FFI_ArrowArrayStream;
 use numpack::arrow::ArrowRows;
@@ -37,9 +37,7 @@ pub(crate) fn foreign<'py>(
     {
         return Ok(None);
     }
-    if value.hasattr(intern!(py, "__arrow_c_array__"))?
-        || value.hasattr(intern!(py, "__arrow_c_stream__"))?
-    {
+    if is_arrow(value)? {
         return arrow_values(value, name).map(Some);
     }
     if value.hasattr(intern!(py, "__dlpack__"))? && !value.hasattr(intern!(py, "__array__"))? {
@@ -92,6 +90,41 @@ pub(crate) fn arrow_columns<'py>(
         arrays.set_item(column.name().to_owned(), ndarray::over_rows(py, column)?)?;
     }
     Ok(arrays)
+}
+
+/// Whether a value speaks Arrow's PyCapsule interface.
+pub(crate) fn is_arrow(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = value.py();
+    Ok(value.hasattr(intern!(py, "__arrow_c_stream__"))?
+        || value.hasattr(intern!(py, "__arrow_c_array__"))?)
+}
+
+/// A table, batch or stream as batches, which lie over the memory of whoever made them.
+pub(crate) fn table(value: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)> {
+    let py = value.py();
+    let data = Data::read(value)?;
+    let DataType::Struct(fields) = data.field.data_type() else {
+        return Err(unreadable(py, "it is one array and not a table"));
+    };
+    if data.chunks.iter().any(|chunk| chunk.null_count() > 0) {
+        return Err(unreadable(py, "rows of it are null as a whole"));
+    }
+    let schema = Schema::new(fields.clone());
+    let batches = data.chunks.iter().map(|chunk| batch(&schema, chunk));
+    let batches = batches.collect::<Result<Vec<_>, _>>();
+    Ok((
+        schema.into(),
+        batches.map_err(|error| errors::arrow(py, error))?,
+    ))
+}
+
+/// The pieces of an array; None for a table.
+pub(crate) fn array(value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<ArrayRef>>> {
+    let data = Data::read(value)?;
+    Ok(match data.field.data_type() {
+        DataType::Struct(_) => None,
+        _ => Some(data.chunks),
+    })
 }
 
 /// A chunk of a table, which has no null rows.

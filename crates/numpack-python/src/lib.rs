@@ -12,8 +12,10 @@
 
 mod array_view;
 mod arrow;
+mod capsule;
 mod columns;
 mod commit;
+mod connection;
 mod dtypes;
 mod errors;
 mod fill;
@@ -21,6 +23,7 @@ mod incoming;
 mod info;
 mod locked;
 mod ndarray;
+mod params;
 mod query;
 mod relation;
 mod report;
@@ -44,7 +47,11 @@ mod _internal {
     #[pymodule_export]
     use super::array_view::ArrayView;
     #[pymodule_export]
+    use super::capsule::datafusion_table;
+    #[pymodule_export]
     use super::cli_main;
+    #[pymodule_export]
+    use super::connection::Connection;
     #[pymodule_export]
     use super::dtypes::dtype_name;
     #[pymodule_export]
@@ -54,13 +61,15 @@ mod _internal {
     #[pymodule_export]
     use super::locked::Locked;
     #[pymodule_export]
-    use super::query::QueryResult;
+    use super::query::Query;
     #[pymodule_export]
     use super::relation::{arrow_schema, arrow_stream, arrow_table};
     #[pymodule_export]
     use super::report::Report;
     #[pymodule_export]
     use super::selection::resolve_rows;
+    #[pymodule_export]
+    use super::signals::check_signals;
     #[pymodule_export]
     use super::store::Store;
     #[pymodule_export]

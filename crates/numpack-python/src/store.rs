@@ -1,12 +1,14 @@
 //! `Store`: the engine's handle, one method for each call of `NumPack` that it serves.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use numpack::datafusion::{Connection, ConnectionOptions};
 use numpack::{ArrayMeta, Options, RowSource, Selection, Shape, Snapshot};
 use numpy::PyArrayDescr;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule};
+use pyo3::types::{PyDict, PyModule, PyTuple};
 
 use crate::array_view::{self, ArrayView};
 use crate::commit::{self, Step};
@@ -14,7 +16,7 @@ use crate::errors::{self, detached};
 use crate::fill::Repeated;
 use crate::info::ArrayInfo;
 use crate::locked::Locked;
-use crate::query::QueryResult;
+use crate::query::Query;
 use crate::report::Report;
 use crate::selection::selection;
 use crate::values::{self, Input};
@@ -24,6 +26,8 @@ use crate::{arrow, dtypes, query, signals, stats};
 #[pyclass(frozen, module = "numpack._internal")]
 pub(crate) struct Store {
     pub(crate) engine: numpack::Store,
+    /// Made by the first query; tables that queries make for themselves live in it.
+    connection: OnceLock<Connection>,
 }
 
 /// The arrays of one call, ready for the engine.
@@ -70,6 +74,7 @@ impl Store {
         mode: &str,
         durability: &str,
         lock_timeout: f64,
+        network_fs: bool,
     ) -> PyResult<Self> {
         let options = Options::default()
             .with_mode(mode.parse().map_err(|error| errors::engine(py, error))?)
@@ -79,9 +84,13 @@ impl Store {
                     .map_err(|error| errors::engine(py, error))?,
             )
             .with_lock_timeout(Duration::try_from_secs_f64(lock_timeout).unwrap_or(Duration::MAX))
+            .with_network(network_fs)
             .with_interrupt(signals::interrupt());
         let engine = detached(py, || numpack::Store::open(&path, &options))?;
-        Ok(Self { engine })
+        Ok(Self {
+            engine,
+            connection: OnceLock::new(),
+        })
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -396,9 +405,29 @@ impl Store {
         arrow::array(py, &snapshot, zero_copy_only, bool8)
     }
 
-    /// Runs a query over all arrays, or over those that are named.
-    #[pyo3(signature = (text, names=None))]
-    fn sql(&self, py: Python<'_>, text: &str, names: Option<Vec<String>>) -> PyResult<QueryResult> {
-        query::run(py, &self.engine, text, names.as_deref())
+    /// Plans a query over all arrays, or over those that are named.
+    fn sql(
+        &self,
+        py: Python<'_>,
+        text: &str,
+        names: Option<Vec<String>>,
+        args: &Bound<'_, PyTuple>,
+        named: &Bound<'_, PyDict>,
+    ) -> PyResult<Query> {
+        let options = || ConnectionOptions::default().with_interrupt(signals::interrupt());
+        if let Some(names) = names {
+            let connection = Connection::over_arrays(&self.engine, names, options());
+            let connection = connection.map_err(|error| errors::sql(py, error))?;
+            return query::plan(py, &connection, text, args, named);
+        }
+        let connection = match self.connection.get() {
+            Some(connection) => connection,
+            None => {
+                let connection = Connection::over(&self.engine, options())
+                    .map_err(|error| errors::sql(py, error))?;
+                self.connection.get_or_init(|| connection)
+            }
+        };
+        query::plan(py, connection, text, args, named)
     }
 }

@@ -27,8 +27,9 @@ pub mod arrow {
 #[cfg(feature = "datafusion")]
 pub mod datafusion {
     pub use numpack_datafusion::{
-        NumPackSource, NumPackTable, QueryResult, ROW_ID, SqlError, query, session, sql_collect,
-        sql_collect_of,
+        Connection, ConnectionOptions, NUMPACK, NumPackCatalog, NumPackSchema, NumPackSource,
+        NumPackTable, NumPackTableFactory, Params, Query, QueryResult, READ_NUMPACK, ROW_ID,
+        ReadNumPack, Rows, ScalarValue, SqlError, ffi, query, register, session, sql_collect,
     };
 }
 

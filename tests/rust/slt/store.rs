@@ -30,6 +30,19 @@ pub(super) fn new_store(declaration: &str) -> Result<(TempDir, Store), FixtureEr
     Ok((dir, store))
 }
 
+/// Makes a directory of stores: each `store <name>` begins one, in the lines of [`new_store`].
+pub(super) fn new_directory(declaration: &str) -> Result<TempDir, FixtureError> {
+    let dir = tempfile::tempdir().map_err(at("new directory"))?;
+    for part in declaration.split("store ").skip(1) {
+        let (name, arrays) = part.split_once('\n').unwrap_or((part, ""));
+        let path = dir.path().join(name.trim());
+        let store = Store::open(&path, &Options::default()).map_err(at(name))?;
+        change_store(&store, arrays)?;
+        store.close().map_err(at(name))?;
+    }
+    Ok(dir)
+}
+
 /// Does what each line says, one commit a line.
 pub(super) fn change_store(store: &Store, declaration: &str) -> Result<(), FixtureError> {
     for line in declaration

@@ -69,6 +69,22 @@ fn common_rows(infos: &[ArrayInfo]) -> Option<u64> {
     rows.all(|other| other == first).then_some(first)
 }
 
+/// The array of this name.
+pub(super) fn found<'a>(infos: &'a [ArrayInfo], name: &str) -> Result<&'a ArrayInfo, Failure> {
+    let found = infos.iter().find(|info| info.name.as_str() == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
+        Failure::NoSuchArray(format!(
+            "array \"{name}\" not found (hint: {})",
+            if names.is_empty() {
+                "the store is empty".to_owned()
+            } else {
+                format!("the store holds {}", names.join(", "))
+            }
+        ))
+    })
+}
+
 /// One array.
 pub(super) fn array(
     dir: &Path,
@@ -77,17 +93,7 @@ pub(super) fn array(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let infos = super::open(dir)?.infos()?;
-    let Some(info) = infos.iter().find(|info| info.name.as_str() == name) else {
-        let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
-        return Err(Failure::NoSuchArray(format!(
-            "array \"{name}\" not found (hint: {})",
-            if names.is_empty() {
-                "the store is empty".to_owned()
-            } else {
-                format!("the store holds {}", names.join(", "))
-            }
-        )));
-    };
+    let info = found(&infos, name)?;
     if json {
         return output::json(out, &Array::from(info));
     }

@@ -10,6 +10,10 @@ use crate::output;
 
 /// What was asked for beside looking.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(super) struct Wanted {
     pub(super) deep: bool,
     pub(super) repair: bool,

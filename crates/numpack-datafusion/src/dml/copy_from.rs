@@ -23,10 +23,11 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use crate::reach::Reach;
 use crate::relation::ROW_ID;
 
 /// A COPY FROM as it was written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CopyFrom {
     table: ObjectName,
     columns: Vec<String>,
@@ -114,6 +115,7 @@ fn option(parser: &mut Parser<'_>) -> Result<(String, String), ParserError> {
 impl CopyFrom {
     /// An INSERT of the file's rows.
     pub(crate) async fn plan(&self, state: &SessionState) -> DataFusionResult<LogicalPlan> {
+        Reach::outside(state, || format!("COPY FROM '{}'", self.file))?;
         let normalize = state.config_options().sql_parser.enable_ident_normalization;
         let table = object_name_to_table_reference(self.table.clone(), normalize)?;
         let provider = state

@@ -19,7 +19,7 @@ use crate::error::{Result, SqlError};
 use crate::relation::Relation;
 
 /// Rows to insert move to temporary files whenever this many bytes of them have come together.
-const IN_MEMORY: usize = 64 << 20;
+pub(crate) const IN_MEMORY: usize = 64 << 20;
 
 /// What a statement does to which table.
 #[derive(Debug)]

@@ -1,9 +1,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{AsArray, RecordBatch, UInt64Array};
+use arrow::array::AsArray;
 use arrow::datatypes::{SchemaRef, UInt64Type};
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result as DataFusionResult, internal_err};
 use datafusion::execution::session_state::SessionState;
@@ -18,10 +17,10 @@ use datafusion::physical_plan::{
 use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::{StreamExt, stream};
 
-use crate::dml::edits::{Change, Edits, Kind};
-use crate::dml::node::{COUNT, ChangeNode};
+use crate::dml::edits::{Change, Edits};
+use crate::dml::node::{COUNT, ChangeNode, count};
 use crate::dml::pin;
-use crate::dml::target::Target;
+use crate::errands;
 use crate::error::SqlError;
 use crate::relation::Relation;
 
@@ -160,11 +159,8 @@ impl Work {
         }
         drop(batches);
         let base = self.base;
-        let commit = SpawnedTask::spawn_blocking(move || edits.commit(base.as_deref()));
-        let done = commit
-            .join()
-            .await
-            .map_err(|died| DataFusionError::ExecutionJoin(Box::new(died)))?;
+        let commit = move || edits.commit(base.as_deref());
+        let done = errands::blocking(context.session_config(), commit).await;
         match (done, self.again) {
             (Err(error), Some(again)) if again.node.conflicts < TRIES && is_conflict(&error) => {
                 again.run(context).await
@@ -182,16 +178,6 @@ fn is_conflict(error: &DataFusionError) -> bool {
         error.downcast_ref::<SqlError>(),
         Some(SqlError::Engine(numpack_engine::Error::Conflict { .. }))
     )
-}
-
-/// The plan of an INSERT that DataFusion itself has planned, of a table with all its columns.
-pub(crate) fn insert_exec(
-    target: Target,
-    overwrite: bool,
-    input: &Arc<dyn ExecutionPlan>,
-) -> Arc<dyn ExecutionPlan> {
-    let change = Arc::new(Change::new(target, Kind::Insert { overwrite }));
-    Arc::new(ChangeExec::new(&change, None, input, None))
 }
 
 impl fmt::Debug for ChangeExec {
@@ -275,18 +261,11 @@ impl ExecutionPlan for ChangeExec {
             return internal_err!("a change has one partition, {partition} was asked for");
         }
         let run = self.run(context);
-        let count = async move {
-            let count = run.await.map_err(|failure| failure.take())?;
-            let column = Arc::new(UInt64Array::from(vec![count]));
-            Ok(RecordBatch::try_new(
-                SchemaRef::clone(&COUNT),
-                vec![column],
-            )?)
-        };
+        let batch = async move { count(run.await.map_err(|failure| failure.take())?) };
         let schema = SchemaRef::clone(&COUNT);
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             schema,
-            stream::once(count),
+            stream::once(batch),
         )))
     }
 }

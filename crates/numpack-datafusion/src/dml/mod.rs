@@ -8,21 +8,20 @@
 //! and commits it as one transaction.
 
 mod copy_from;
+pub(crate) mod create;
 mod edits;
 mod exec;
 mod insert;
 mod merge;
-mod node;
+pub(crate) mod node;
 mod pin;
 mod planner;
 mod position;
 mod rule;
-mod statement;
+pub(crate) mod statement;
 mod target;
 mod values;
 
-pub(crate) use exec::insert_exec;
 pub use planner::NumPackPlanner;
 pub use rule::ChangeRule;
 pub use statement::sql;
-pub(crate) use target::Target;

@@ -3,6 +3,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
+use arrow::array::{RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DFSchemaRef, Result as DataFusionResult, internal_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
@@ -18,6 +19,15 @@ pub(crate) static COUNT: LazyLock<SchemaRef> = LazyLock::new(|| {
         false,
     )]))
 });
+
+/// A result that says how many rows were changed.
+pub(crate) fn count(rows: u64) -> DataFusionResult<RecordBatch> {
+    let column = Arc::new(UInt64Array::from(vec![rows]));
+    Ok(RecordBatch::try_new(
+        SchemaRef::clone(&COUNT),
+        vec![column],
+    )?)
+}
 
 /// A change to a store over the plan of what is to change.
 #[derive(Clone, Debug)]

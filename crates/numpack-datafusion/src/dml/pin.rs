@@ -37,9 +37,9 @@ pub(crate) fn pinned(plan: &LogicalPlan) -> DataFusionResult<Option<LogicalPlan>
             LogicalPlan::TableScan(scan) => {
                 let fixed = table_of(&scan, |table| {
                     let snapshot = snapshots.get(table.moving()?.store().path())?;
-                    table.at_snapshot(snapshot)
+                    table.at_snapshot(snapshot).transpose()
                 });
-                let fixed = fixed.transpose().map_err(SqlError::from)?;
+                let fixed = fixed.transpose()?;
                 Ok(replaced(scan, fixed))
             }
             plan => Ok(with_base(plan)),

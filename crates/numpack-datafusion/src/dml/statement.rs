@@ -10,7 +10,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, TableObject};
 
-use crate::dml::copy_from;
+use crate::dml::copy_from::{self, CopyFrom};
 use crate::error::Result;
 use crate::table::NumPackTable;
 
@@ -23,22 +23,38 @@ use crate::table::NumPackTable;
 /// # Errors
 /// What DataFusion and the engine report.
 pub async fn sql(ctx: &SessionContext, text: &str) -> Result<DataFrame> {
-    let plan = logical_plan(&ctx.state(), text).await?;
+    let state = ctx.state();
+    let plan = parse(&state, text)?.plan(&state).await?;
     Ok(ctx.execute_logical_plan(plan).await?)
 }
 
-/// The plan of a statement.
-pub(crate) async fn logical_plan(
-    state: &SessionState,
-    text: &str,
-) -> DataFusionResult<LogicalPlan> {
-    let options = &state.config_options().sql_parser;
+/// A statement that is parsed, to be planned any number of times.
+#[derive(Clone, Debug)]
+pub(crate) enum Parsed {
+    CopyFrom(CopyFrom),
+    Other(Box<Statement>),
+}
+
+pub(crate) fn parse(state: &SessionState, text: &str) -> DataFusionResult<Parsed> {
     if let Some(copy) = copy_from::parse(text)? {
-        return copy.plan(state).await;
+        return Ok(Parsed::CopyFrom(copy));
     }
-    let statement = state.sql_to_statement(text, &options.dialect)?;
-    let statement = with_columns(state, statement).await?;
-    state.statement_to_plan(statement).await
+    let dialect = &state.config_options().sql_parser.dialect;
+    let statement = state.sql_to_statement(text, dialect)?;
+    Ok(Parsed::Other(Box::new(statement)))
+}
+
+impl Parsed {
+    /// The plan over what the stores hold now.
+    pub(crate) async fn plan(&self, state: &SessionState) -> DataFusionResult<LogicalPlan> {
+        match self {
+            Self::CopyFrom(copy) => copy.plan(state).await,
+            Self::Other(statement) => {
+                let statement = with_columns(state, (**statement).clone()).await?;
+                state.statement_to_plan(statement).await
+            }
+        }
+    }
 }
 
 /// The statement, in which every INSERT into a table of ours lists its columns.

@@ -26,17 +26,14 @@ impl Target {
     pub(crate) fn of(name: &TableReference, source: &Arc<dyn TableSource>) -> Option<Self> {
         let provider = source_as_provider(source).ok()?;
         let table = provider.downcast_ref::<NumPackTable>()?;
-        Some(Self::new(name.clone(), table.live()?.clone(), table))
-    }
-
-    pub(crate) fn new(name: TableReference, live: Live, table: &NumPackTable) -> Self {
+        let live = table.live()?.clone();
         let schema = table.schema();
         let fields = schema.fields().iter().take(live.names().len());
-        Self {
-            name,
+        Some(Self {
+            name: name.clone(),
             fields: fields.cloned().collect(),
             live,
-        }
+        })
     }
 
     pub(crate) fn store(&self) -> &Store {

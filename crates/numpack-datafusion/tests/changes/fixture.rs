@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt64Type};
+use datafusion::physical_plan::common::collect;
 use datafusion::prelude::SessionContext;
-use numpack_datafusion::{NumPackTable, Result, register, session, sql};
+use numpack_datafusion::{
+    Connection, ConnectionOptions, NumPackTable, Params, Result, register, session, sql,
+};
 use numpack_engine::{Options, Store};
 use numpack_format::{ArrayMeta, DType};
 use tempfile::TempDir;
@@ -55,6 +58,17 @@ impl Fixture {
         self.with_tables(ctx)
     }
 
+    /// A connection over both stores, in which `ids` is an array of one of them.
+    pub fn connection(&self) -> Connection {
+        let stores = [("t", &self.t), ("u", &self.u)];
+        let stores = stores.map(|(name, store)| (name.to_owned(), store.clone()));
+        let options = ConnectionOptions::default();
+        let connection = Connection::over_stores(stores.to_vec(), options).unwrap();
+        let ids = NumPackTable::of_array(&self.t, "id").unwrap();
+        connection.register("ids", Arc::new(ids));
+        connection
+    }
+
     pub fn with_tables(&self, ctx: SessionContext) -> SessionContext {
         for (name, store) in [("t", &self.t), ("u", &self.u)] {
             let table = Arc::new(NumPackTable::all(store).unwrap());
@@ -102,12 +116,30 @@ pub fn put(store: &Store, name: &str, dtype: DType, dims: &[u64], bytes: &[u8]) 
     change.commit().unwrap();
 }
 
-pub async fn run(ctx: &SessionContext, text: &str) -> Result<Vec<RecordBatch>> {
-    Ok(sql(ctx, text).await?.collect().await?)
+/// What runs statements.
+pub trait Runs {
+    async fn run(&self, text: &str) -> Result<Vec<RecordBatch>>;
+}
+
+impl Runs for SessionContext {
+    async fn run(&self, text: &str) -> Result<Vec<RecordBatch>> {
+        Ok(sql(self, text).await?.collect().await?)
+    }
+}
+
+impl Runs for Connection {
+    async fn run(&self, text: &str) -> Result<Vec<RecordBatch>> {
+        let stream = self.query(text, Params::default()).await?.stream().await?;
+        Ok(collect(stream).await?)
+    }
+}
+
+pub async fn run(ctx: &impl Runs, text: &str) -> Result<Vec<RecordBatch>> {
+    ctx.run(text).await
 }
 
 /// The count that a change gives.
-pub async fn count(ctx: &SessionContext, text: &str) -> Result<u64> {
+pub async fn count(ctx: &impl Runs, text: &str) -> Result<u64> {
     let batches = run(ctx, text).await?;
     assert_eq!(batches.len(), 1, "{text}");
     let batch = &batches[0];
@@ -116,7 +148,7 @@ pub async fn count(ctx: &SessionContext, text: &str) -> Result<u64> {
     Ok(batch.column(0).as_primitive::<UInt64Type>().value(0))
 }
 
-pub async fn error(ctx: &SessionContext, text: &str) -> String {
+pub async fn error(ctx: &impl Runs, text: &str) -> String {
     match run(ctx, text).await {
         Ok(_) => panic!("{text} went through"),
         Err(error) => error.to_string(),
@@ -124,7 +156,7 @@ pub async fn error(ctx: &SessionContext, text: &str) -> String {
 }
 
 /// A column of what a query gives.
-pub async fn int64s(ctx: &SessionContext, text: &str) -> Vec<i64> {
+pub async fn int64s(ctx: &impl Runs, text: &str) -> Vec<i64> {
     let batches = run(ctx, text).await.unwrap();
     let values = |batch: &RecordBatch| {
         batch

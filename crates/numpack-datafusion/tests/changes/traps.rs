@@ -1,9 +1,7 @@
 //! Every statement for which DataFusion hands a table too little, or something else: on relations, in
 //! a session of ours and in one of the user's, straight and prepared.
 
-use datafusion::prelude::SessionContext;
-
-use crate::fixture::{Fixture, count, run, xs};
+use crate::fixture::{Fixture, Runs, count, run, xs};
 
 /// The statement, and the ids that go.
 const DELETES: &[(&str, &[i64])] = &[
@@ -181,7 +179,7 @@ enum Way {
 const WAYS: [Way; 4] = [Way::Straight, Way::Prepared, Way::Explained, Way::Analyzed];
 
 /// Runs a statement, and gives the count where the way gives one.
-async fn statement(ctx: &SessionContext, text: &str, way: Way) -> Option<u64> {
+async fn statement(ctx: &impl Runs, text: &str, way: Way) -> Option<u64> {
     match way {
         Way::Straight => Some(count(ctx, text).await.unwrap()),
         Way::Prepared => {
@@ -200,26 +198,36 @@ async fn statement(ctx: &SessionContext, text: &str, way: Way) -> Option<u64> {
     }
 }
 
-fn sessions(fixture: &Fixture) -> [SessionContext; 2] {
-    [fixture.session(), fixture.taught()]
+/// What a statement runs in.
+const DOORS: [&str; 3] = [
+    "a session of ours",
+    "a session of the user's",
+    "a connection",
+];
+
+async fn through(door: &str, fixture: &Fixture, text: &str, way: Way) -> Option<u64> {
+    match door {
+        "a session of ours" => statement(&fixture.session(), text, way).await,
+        "a session of the user's" => statement(&fixture.taught(), text, way).await,
+        _ => statement(&fixture.connection(), text, way).await,
+    }
 }
 
 #[tokio::test]
 async fn a_delete_takes_the_rows_that_it_names() {
     for (text, gone) in DELETES {
         for way in WAYS {
-            for index in 0..2 {
+            for door in DOORS {
                 let fixture = Fixture::new();
-                let ctx = &sessions(&fixture)[index];
-                let counted = statement(ctx, text, way).await;
+                let counted = through(door, &fixture, text, way).await;
                 let gone = if way == Way::Explained { &[] } else { *gone };
                 let stay: Vec<i64> = (0..10).filter(|id| !gone.contains(id)).collect();
                 let (ids, x, v) = fixture.rows();
-                assert_eq!(ids, stay, "{text}, {way:?}");
-                assert_eq!(x, xs(&stay), "{text}, {way:?}");
-                assert_eq!(v.len(), 2 * stay.len(), "{text}, {way:?}");
+                assert_eq!(ids, stay, "{text}, {way:?}, {door}");
+                assert_eq!(x, xs(&stay), "{text}, {way:?}, {door}");
+                assert_eq!(v.len(), 2 * stay.len(), "{text}, {way:?}, {door}");
                 if let Some(counted) = counted {
-                    assert_eq!(counted, gone.len() as u64, "{text}, {way:?}");
+                    assert_eq!(counted, gone.len() as u64, "{text}, {way:?}, {door}");
                 }
                 assert_eq!(fixture.t.names().unwrap().len(), 3, "{text}: arrays stay");
             }
@@ -231,10 +239,9 @@ async fn a_delete_takes_the_rows_that_it_names() {
 async fn an_update_changes_the_rows_that_it_names() {
     for (text, rows, new) in UPDATES {
         for way in WAYS {
-            for index in 0..2 {
+            for door in DOORS {
                 let fixture = Fixture::new();
-                let ctx = &sessions(&fixture)[index];
-                let counted = statement(ctx, text, way).await;
+                let counted = through(door, &fixture, text, way).await;
                 let rows = if way == Way::Explained { &[] } else { *rows };
                 let ids: Vec<i64> = (0..10).collect();
                 let expected = ids.iter().zip(xs(&ids)).map(|(&id, x)| {
@@ -246,10 +253,14 @@ async fn an_update_changes_the_rows_that_it_names() {
                 });
                 let (ids, x, v) = fixture.rows();
                 let found: Vec<(i64, f64)> = ids.into_iter().zip(x).collect();
-                assert_eq!(found, expected.collect::<Vec<_>>(), "{text}, {way:?}");
+                assert_eq!(
+                    found,
+                    expected.collect::<Vec<_>>(),
+                    "{text}, {way:?}, {door}"
+                );
                 assert_eq!(v, (0..20_u8).map(f32::from).collect::<Vec<_>>(), "{text}");
                 if let Some(counted) = counted {
-                    assert_eq!(counted, rows.len() as u64, "{text}, {way:?}");
+                    assert_eq!(counted, rows.len() as u64, "{text}, {way:?}, {door}");
                 }
             }
         }
@@ -269,13 +280,15 @@ async fn the_traps_on_an_array_alone() {
             .replace("WHERE id", "WHERE value")
             .replace("OR id", "OR value");
         let text = text.replace("AND id", "AND value");
-        let fixture = Fixture::new();
-        let counted = count(&fixture.session(), &text).await.unwrap();
-        let stay: Vec<i64> = (0..10).filter(|id| !gone.contains(id)).collect();
-        let (ids, x, v) = fixture.rows();
-        assert_eq!(ids, stay, "{text}");
-        assert_eq!((x.len(), v.len()), (10, 20), "{text}: no other array");
-        assert_eq!(counted, gone.len() as u64, "{text}");
+        for door in DOORS {
+            let fixture = Fixture::new();
+            let counted = through(door, &fixture, &text, Way::Straight).await.unwrap();
+            let stay: Vec<i64> = (0..10).filter(|id| !gone.contains(id)).collect();
+            let (ids, x, v) = fixture.rows();
+            assert_eq!(ids, stay, "{text}");
+            assert_eq!((x.len(), v.len()), (10, 20), "{text}: no other array");
+            assert_eq!(counted, gone.len() as u64, "{text}");
+        }
     }
 }
 

@@ -68,6 +68,14 @@ pub trait Fs: Debug + Send + Sync {
 pub trait Dir: Debug + Send + Sync {
     /// A number pair that no other directory has as long as this is open.
     fn id(&self) -> (u64, u64);
+    /// The number that the operating system has for this kind of file system (`f_type` of `statfs`), where
+    /// it has one.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn kind(&self) -> io::Result<Option<u32>> {
+        Ok(None)
+    }
     /// Opens a regular file.
     ///
     /// # Errors

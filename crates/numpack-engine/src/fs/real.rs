@@ -73,6 +73,14 @@ impl Dir for RealDir {
         self.id
     }
 
+    #[cfg(target_os = "linux")]
+    fn kind(&self) -> io::Result<Option<u32>> {
+        let number = rustix::fs::fstatfs(&self.fd)?.f_type;
+        // Its width and sign differ between platforms; all numbers have 32 bits.
+        let low = number & 0xffff_ffff;
+        Ok(u32::try_from(low).ok())
+    }
+
     fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
         // O_NONBLOCK: opening a FIFO that someone put there must not hang.
         let flags = OFlags::NONBLOCK

@@ -1,0 +1,113 @@
+//! `numpack sql PATH` and `numpack head DIR [ARRAY]`: rows by queries.
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use numpack::Store;
+use numpack::datafusion::{Connection, ConnectionOptions, Params, SqlError};
+
+use crate::cancel::Cancel;
+use crate::failure::Failure;
+use crate::output::Style;
+use crate::rows::{self, Format};
+use crate::{prompt, statements};
+
+/// What `numpack sql` was asked for.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) path: &'a Path,
+    pub(super) query: Option<&'a str>,
+    pub(super) script: Option<&'a Path>,
+    pub(super) format: Format,
+    pub(super) file: Option<&'a PathBuf>,
+}
+
+pub(super) fn run(wanted: &Wanted<'_>, out: &mut dyn Write, style: Style) -> Result<(), Failure> {
+    if wanted.format == Format::Parquet && wanted.file.is_none() {
+        return Err(Failure::Usage(
+            "parquet is no text (hint: -o FILE names the file to write)".to_owned(),
+        ));
+    }
+    let cancel = Cancel::default();
+    let connection = connect(wanted.path, &cancel)?;
+    let sql = match (wanted.query, wanted.script) {
+        (Some(query), _) => query.to_owned(),
+        (None, Some(script)) => numpack_convert::read_text(script)?,
+        (None, None) if std::io::stdin().is_terminal() => {
+            return prompt::run(&connection, &cancel, wanted.format, out, style);
+        }
+        (None, None) => {
+            let mut sql = String::new();
+            std::io::stdin().read_to_string(&mut sql).map_err(|error| {
+                Failure::Usage(format!("cannot read the statements from stdin: {error}"))
+            })?;
+            sql
+        }
+    };
+    let statements = statements::all(&sql);
+    match (statements.as_slice(), wanted.file) {
+        ([], _) => Err(Failure::Usage(
+            "there is no statement (hint: -c \"SELECT * FROM self\")".to_owned(),
+        )),
+        ([statement], Some(file)) => {
+            let rows = connection.sql(statement, Params::default())?.rows()?;
+            let count = rows::write_file(rows, wanted.format, file)?;
+            Ok(writeln!(out, "wrote {count} rows to {}", file.display())?)
+        }
+        (several, Some(_)) => Err(Failure::Usage(format!(
+            "-o takes the rows of one statement, and there are {}",
+            several.len()
+        ))),
+        (several, None) => {
+            for (at, statement) in several.iter().enumerate() {
+                if at > 0 && wanted.format == Format::Table {
+                    writeln!(out)?;
+                }
+                let rows = connection.sql(statement, Params::default())?.rows()?;
+                rows::write(rows, wanted.format, out, style)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A connection that changes nothing: over the store at `path`, or over a directory of them.
+fn connect(path: &Path, cancel: &Cancel) -> Result<Connection, Failure> {
+    let asked = cancel.clone();
+    let options = ConnectionOptions::default()
+        .with_read_only(true)
+        .with_interrupt(Arc::new(move || asked.wanted()));
+    if Store::exists(path) || !path.is_dir() {
+        return Ok(Connection::over(&super::open(path)?, options)?);
+    }
+    Ok(Connection::over_directory(path, options)?)
+}
+
+/// The first rows of a store, or of one array.
+pub(super) fn head(
+    dir: &Path,
+    array: Option<&str>,
+    count: usize,
+    format: Format,
+    out: &mut dyn Write,
+    style: Style,
+) -> Result<(), Failure> {
+    let store = super::open(dir)?;
+    let options = ConnectionOptions::default();
+    let connection = match array {
+        None => Connection::over(&store, options)?,
+        Some(name) => {
+            super::info::found(&store.infos()?, name)?;
+            Connection::over_arrays(&store, vec![name.to_owned()], options)?
+        }
+    };
+    let query = connection.sql("SELECT * FROM self", Params::default());
+    let query = query.map_err(|error| match error {
+        SqlError::UnequalRows { lengths, .. } => Failure::Usage(format!(
+            "arrays of unequal length are not one table: {lengths} (hint: name one of them)"
+        )),
+        other => other.into(),
+    })?;
+    rows::write(query.first(count)?.rows()?, format, out, style)?;
+    Ok(())
+}

@@ -1,0 +1,105 @@
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute::prep_null_mask_filter;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::cast::as_boolean_array;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking};
+use datafusion::physical_expr::utils::collect_columns;
+
+use super::leaf::Leaves;
+use super::uncast::uncast;
+use crate::relation::Relation;
+
+/// A predicate that the scan evaluates itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    /// Over the leaves, as it is shown and visited.
+    expr: Arc<dyn PhysicalExpr>,
+    /// The places of the leaves that it reads.
+    reads: Vec<usize>,
+    /// Over a batch of just these leaves.
+    local: Arc<dyn PhysicalExpr>,
+    schema: SchemaRef,
+    dynamic: bool,
+    row_bytes: usize,
+}
+
+impl Filter {
+    /// A filter from a predicate whose columns are places of leaves.
+    pub(crate) fn new(
+        expr: Arc<dyn PhysicalExpr>,
+        leaves: &Leaves,
+        relation: &Relation,
+    ) -> DataFusionResult<Self> {
+        let expr = uncast(expr, leaves)?;
+        let mut reads: Vec<usize> = collect_columns(&expr).iter().map(Column::index).collect();
+        reads.sort_unstable();
+        reads.dedup();
+        let local = map_columns(Arc::clone(&expr), |column| {
+            let place = reads.binary_search(&column.index());
+            let place =
+                place.map_err(|_| DataFusionError::Internal(format!("{column} is lost")))?;
+            Ok(Arc::new(Column::new(column.name(), place)))
+        })?;
+        Ok(Self {
+            schema: leaves.schema(&reads),
+            dynamic: DynamicFilterTracking::classify(&expr).contains_dynamic_filter(),
+            row_bytes: reads.iter().map(|&p| leaves.row_bytes(relation, p)).sum(),
+            expr,
+            reads,
+            local,
+        })
+    }
+
+    pub(crate) fn expr(&self) -> &Arc<dyn PhysicalExpr> {
+        &self.expr
+    }
+
+    pub(crate) fn reads(&self) -> &[usize] {
+        &self.reads
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// What is evaluated first: predicates that stay before ones that sharpen, then what reads the
+    /// fewest bytes.
+    pub(crate) fn rank(&self) -> (bool, usize) {
+        (self.dynamic, self.row_bytes)
+    }
+
+    /// Which rows of a batch of [`reads`](Self::reads) pass; NULL does not.
+    pub(crate) fn evaluate(&self, batch: &RecordBatch) -> DataFusionResult<BooleanArray> {
+        let value = self.local.evaluate(batch)?.into_array(batch.num_rows())?;
+        let mask = as_boolean_array(&value)?;
+        Ok(if mask.null_count() == 0 {
+            mask.clone()
+        } else {
+            prep_null_mask_filter(mask)
+        })
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.expr.fmt(f)
+    }
+}
+
+/// `expr` with each column replaced.
+fn map_columns(
+    expr: Arc<dyn PhysicalExpr>,
+    mut replace: impl FnMut(&Column) -> DataFusionResult<Arc<dyn PhysicalExpr>>,
+) -> DataFusionResult<Arc<dyn PhysicalExpr>> {
+    expr.transform_up(|expr| match expr.downcast_ref::<Column>() {
+        Some(column) => Ok(Transformed::yes(replace(column)?)),
+        None => Ok(Transformed::no(expr)),
+    })
+    .data()
+}
