@@ -17,7 +17,12 @@ import numpy as np
 
 from numpack import _internal
 from numpack.attr_values import PendingAttrs, dumps, need_room
-from numpack.exceptions import ArrayExistsError, ArrayNotFoundError, RowIndexError
+from numpack.exceptions import (
+    ArrayExistsError,
+    ArrayNotFoundError,
+    ReadOnlyError,
+    RowIndexError,
+)
 from numpack.scratch import on_disk, scratch
 
 if TYPE_CHECKING:
@@ -262,11 +267,18 @@ class BatchStore:
     def sql(
         self, query: str, names: list[str] | None, args: tuple[Any, ...], params: dict[str, Any]
     ) -> Any:
-        """Run a query over the arrays as they are now."""
-        if not self._entries and not self._moves:
-            return self._store.sql(query, names, args, params)
-        arrays = {name: self._now(name) for name in self.names()}
-        return scratch(arrays, lambda store: store.sql(query, names, args, params).kept())
+        """Run a query over the arrays as they are now; a statement that changes them is refused."""
+        try:
+            if not self._entries and not self._moves:
+                return self._store.sql(query, names, args, params, read_only=True)
+            arrays = {name: self._now(name) for name in self.names()}
+            return scratch(
+                arrays, lambda store: store.sql(query, names, args, params, read_only=True).kept()
+            )
+        except ReadOnlyError as error:
+            raise ReadOnlyError(
+                f"{error} inside batch_mode(); run the statement before the block or after it"
+            ) from None
 
     @_locked
     def attrs(self, name: str | None) -> str:

@@ -85,7 +85,8 @@ impl ConnectionOptions {
         self
     }
 
-    /// Whether the stores of a directory are opened such that nothing in them can change.
+    /// Whether statements that change a store are refused, and the stores of a directory opened
+    /// for reading.
     #[must_use]
     pub fn with_read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
@@ -174,6 +175,7 @@ pub struct Connection {
     threads: Arc<Threads>,
     asking: Asking,
     external_access: bool,
+    pub(crate) read_only: bool,
 }
 
 impl Connection {
@@ -245,6 +247,7 @@ impl Connection {
             threads,
             asking: Asking::new(options.interrupt),
             external_access: options.external_access,
+            read_only: options.read_only,
         })
     }
 

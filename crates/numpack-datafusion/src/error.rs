@@ -97,6 +97,13 @@ pub enum SqlError {
         statement: String,
     },
 
+    /// A statement that changes a store, on a connection that only reads.
+    #[error("{statement}: this connection only reads")]
+    ReadOnly {
+        /// What the statement is.
+        statement: String,
+    },
+
     /// CREATE TABLE in a store, where a table is one array, of something else than one column.
     #[error(
         "CREATE TABLE {name}: a table of a store is one array, and the query gives {columns} columns; \

@@ -56,6 +56,7 @@ pub(crate) async fn run(
             Ok(done(connection, Vec::new()))
         }
         LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(command)) => {
+            may_change(connection, "CREATE TABLE")?;
             let rows = create_table(connection, &state, &command).await?;
             Ok(done(connection, vec![count(rows)?]))
         }
@@ -75,7 +76,7 @@ async fn perform(
     logical: &LogicalPlan,
 ) -> Result<Query> {
     refuse(logical)?;
-    if !changes(logical, reach)? {
+    if !changes(connection, logical, reach)? {
         return Query::read(connection, state, logical).await;
     }
     let query = Query::read(connection, state, logical).await?;
@@ -91,12 +92,15 @@ fn done(connection: &Connection, batches: Vec<RecordBatch>) -> Query {
 
 /// Whether running the plan changes something. EXPLAIN, which does not run what it explains, is no
 /// change; EXPLAIN ANALYZE is.
-fn changes(plan: &LogicalPlan, reach: &Reach) -> Result<bool> {
+fn changes(connection: &Connection, plan: &LogicalPlan, reach: &Reach) -> Result<bool> {
     let mut changes = false;
     plan.apply_with_subqueries(|plan| {
         match plan {
             LogicalPlan::Explain(_) => return Ok(TreeNodeRecursion::Jump),
-            LogicalPlan::Dml(_) => changes = true,
+            LogicalPlan::Dml(statement) => {
+                may_change(connection, &statement.op.name().to_uppercase())?;
+                changes = true;
+            }
             LogicalPlan::Copy(copy) => {
                 reach.allow(|| format!("COPY TO '{}'", copy.output_url))?;
                 changes = true;
@@ -106,6 +110,14 @@ fn changes(plan: &LogicalPlan, reach: &Reach) -> Result<bool> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(changes)
+}
+
+fn may_change(connection: &Connection, statement: &str) -> Result<()> {
+    if connection.read_only {
+        let statement = statement.to_owned();
+        return Err(SqlError::ReadOnly { statement });
+    }
+    Ok(())
 }
 
 /// Fails for statements that a connection knows nothing to do with.
@@ -215,6 +227,7 @@ async fn drop_table(
     if schema.is_none() && connection.session.remove(table).is_some() {
         return Ok(());
     }
+    may_change(connection, "DROP TABLE")?;
     let place = connection.sources.place(schema, table)?;
     if !place.exists()? {
         if command.if_exists {
