@@ -206,7 +206,7 @@ def test_arrays_are_made_and_dropped(table):
     assert_same(npk.load("twice"), np.array([14, 16, 18]))
     npk.sql("CREATE TABLE IF NOT EXISTS twice AS SELECT 1")
     assert_same(npk.load("twice"), np.array([14, 16, 18]))
-    npk.sql("CREATE OR REPLACE TABLE twice AS SELECT emb FROM self LIMIT 2")
+    npk.sql("CREATE OR REPLACE TABLE twice AS SELECT value FROM emb LIMIT 2")
     assert_same(npk.load("twice"), arrays["emb"][:2])
     npk.sql("DROP TABLE twice")
     npk.sql("DROP TABLE IF EXISTS twice")
