@@ -577,9 +577,10 @@ def arrow_table(columns: Columns) -> Any:
     """The columns as a pyarrow.Table over NumPy's memory."""
     pa = importlib.import_module("pyarrow")
     arrays = dict(columns.arrays)
-    flat = pa.array(arrays.pop("emb").reshape(-1))
+    vectors = arrays.pop("emb")
+    flat = pa.array(vectors.reshape(-1))
     table = {name: pa.array(array) for name, array in arrays.items()}
-    return pa.table({**table, "emb": pa.FixedSizeListArray.from_arrays(flat, WIDTH)})
+    return pa.table({**table, "emb": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
 
 
 def parquet_file(columns: Columns, root: Path) -> Path:

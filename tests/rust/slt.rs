@@ -33,6 +33,10 @@ macro_rules! files {
 
 files! {
     catalog: "catalog.slt",
+    changes_delete: "changes/delete.slt",
+    changes_insert: "changes/insert.slt",
+    changes_tables: "changes/tables.slt",
+    changes_update: "changes/update.slt",
     complex: "complex.slt",
     deleted_rows: "deleted_rows.slt",
     errors: "errors.slt",
