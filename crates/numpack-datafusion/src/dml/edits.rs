@@ -18,8 +18,9 @@ use crate::dml::values::Values;
 use crate::error::{Result, SqlError};
 use crate::relation::Relation;
 
-/// Rows to insert move to temporary files whenever this many bytes of them have come together.
-pub(crate) const IN_MEMORY: usize = 64 << 20;
+/// Rows to insert move to temporary files whenever this many bytes of them have come together, or
+/// the memory limit does not leave room for them.
+pub(crate) const IN_MEMORY: usize = 1 << 30;
 
 /// What a statement does to which table.
 #[derive(Debug)]
@@ -274,6 +275,8 @@ impl Edits {
         let metas = metas.collect::<Result<Vec<_>>>()?;
         let update_metas = self.updates.iter().map(|(_, values)| values.meta());
         let update_metas = update_metas.collect::<Result<Vec<_>>>()?;
+        let update_bytes = self.updates.iter().map(|(_, values)| values.bytes());
+        let update_bytes = update_bytes.collect::<Result<Vec<_>>>()?;
         let store = target.store();
         let mut sources: Vec<_> = self.inserts.iter().map(Values::source).collect();
         let mut transaction = match base {
@@ -284,9 +287,11 @@ impl Edits {
             return Ok(());
         }
         if !self.updated.is_empty() {
-            for ((column, values), meta) in self.updates.iter().zip(&update_metas) {
+            for (((column, _), bytes), meta) in
+                self.updates.iter().zip(&update_bytes).zip(&update_metas)
+            {
                 let rows = selection(&self.updated);
-                transaction.replace(target.array(*column), rows, meta, values.bytes())?;
+                transaction.replace(target.array(*column), rows, meta, bytes)?;
             }
         }
         if let Some(base) = base.filter(|_| !self.deleted.is_empty()) {

@@ -1,5 +1,6 @@
 //! Rows of one column on their way from a plan into an array.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -21,15 +22,26 @@ use crate::error::{Result, SqlError};
 /// How much of a spilled column is read at once.
 const PIECE: usize = 1 << 20;
 
+/// Rows of fewer bytes are copied together: a few rows may be all that is wanted of a large buffer.
+const KEPT: usize = 64 << 10;
+
 /// The rows so far, as a store has them: the first ones in a file when memory became short.
 pub(crate) struct Values {
     field: FieldRef,
-    /// Dtype and shape of the last rows.
+    /// Dtype and shape of the first rows.
     meta: Option<ArrayMeta>,
     rows: u64,
     nulls: usize,
-    memory: Vec<u8>,
+    memory: Vec<Piece>,
+    in_memory: usize,
     spilled: Option<Spilled>,
+}
+
+/// Some rows, one after another.
+enum Piece {
+    /// As the plan gave them, which may be pages of a store.
+    Given(ArrowRows),
+    Copied(Vec<u8>),
 }
 
 struct Spilled {
@@ -46,6 +58,7 @@ impl Values {
             rows: 0,
             nulls: 0,
             memory: Vec::new(),
+            in_memory: 0,
             spilled: None,
         }
     }
@@ -74,11 +87,20 @@ impl Values {
         {
             return Err(SqlError::from(self.unequal(first, meta)).into());
         }
-        let bytes = rows.to_bytes().map_err(SqlError::from)?;
-        self.memory.extend_from_slice(&bytes);
         self.rows += meta.shape.rows();
         if self.meta.is_none() {
             self.meta = Some(meta.clone());
+        }
+        let length = usize::try_from(meta.byte_len()).unwrap_or(usize::MAX);
+        self.in_memory = self.in_memory.saturating_add(length);
+        if length >= KEPT {
+            self.memory.push(Piece::Given(rows));
+            return Ok(());
+        }
+        let bytes = rows.to_bytes().map_err(SqlError::from)?;
+        match self.memory.last_mut() {
+            Some(Piece::Copied(last)) => last.extend_from_slice(&bytes),
+            _ => self.memory.push(Piece::Copied(bytes.into_owned())),
         }
         Ok(())
     }
@@ -108,9 +130,9 @@ impl Values {
         }
     }
 
-    /// Bytes held in memory.
+    /// Bytes of the rows that are not in a file.
     pub(crate) fn in_memory(&self) -> usize {
-        self.memory.len()
+        self.in_memory
     }
 
     /// Moves what is in memory to a temporary file.
@@ -122,8 +144,14 @@ impl Values {
             Some(spilled) => spilled,
             none => none.insert(Spilled::new(disk)?),
         };
-        spilled.file.write_all(&self.memory)?;
-        self.memory.clear();
+        let mut file = &spilled.file;
+        for piece in self.memory.drain(..) {
+            match piece {
+                Piece::Given(rows) => file.write_all(&rows.to_bytes().map_err(SqlError::from)?)?,
+                Piece::Copied(bytes) => file.write_all(&bytes)?,
+            }
+        }
+        self.in_memory = 0;
         Ok(())
     }
 
@@ -151,9 +179,20 @@ impl Values {
         })
     }
 
-    /// The rows' bytes, where none were spilled.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.memory
+    /// The rows' bytes in one piece, where none were spilled.
+    pub(crate) fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        match self.memory.as_slice() {
+            [Piece::Copied(bytes)] => Ok(Cow::Borrowed(bytes)),
+            [Piece::Given(rows)] => Ok(rows.to_bytes()?),
+            _ => {
+                let mut bytes = Vec::with_capacity(self.in_memory);
+                self.source().write_to(&mut |piece| {
+                    bytes.extend_from_slice(piece);
+                    Ok(())
+                })?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
     }
 
     /// All rows, for a transaction.
@@ -202,7 +241,13 @@ impl RowSource for ValuesSource<'_> {
                 sink(&piece[..read])?;
             }
         }
-        sink(&self.0.memory)
+        for piece in &self.0.memory {
+            match piece {
+                Piece::Given(rows) => rows.clone().write_to(sink)?,
+                Piece::Copied(bytes) => sink(bytes)?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -60,9 +60,12 @@ impl Fixture {
 
     /// A connection over both stores, in which `ids` is an array of one of them.
     pub fn connection(&self) -> Connection {
+        self.connection_with(ConnectionOptions::default())
+    }
+
+    pub fn connection_with(&self, options: ConnectionOptions) -> Connection {
         let stores = [("t", &self.t), ("u", &self.u)];
         let stores = stores.map(|(name, store)| (name.to_owned(), store.clone()));
-        let options = ConnectionOptions::default();
         let connection = Connection::over_stores(stores.to_vec(), options).unwrap();
         let ids = NumPackTable::of_array(&self.t, "id").unwrap();
         connection.register("ids", Arc::new(ids));

@@ -1,5 +1,6 @@
 //! INSERT, MERGE and what types do on the way in.
 
+use numpack_datafusion::ConnectionOptions;
 use numpack_format::DType;
 
 use crate::fixture::{Fixture, count, error, int64s, put, run};
@@ -53,7 +54,7 @@ async fn rows_keep_the_order_of_the_query() {
 #[tokio::test]
 async fn many_rows_go_through_a_file_and_arrive() {
     let fixture = Fixture::new();
-    let ctx = fixture.session();
+    let ctx = fixture.connection_with(ConnectionOptions::default().with_memory_limit(32 << 20));
     let text = "INSERT INTO t SELECT value, value * 2, [value, 0] FROM generate_series(1, 6000000)";
     assert_eq!(count(&ctx, text).await.unwrap(), 6_000_000);
     let text = "SELECT sum(id) FROM t WHERE row_id >= 10 AND x = id * 2 AND v[2] = 0";

@@ -31,7 +31,10 @@ async fn statements_that_are_refused() {
             "INSERT INTO t (id, x) VALUES (1, 2)",
             "1 column is missing (v)",
         ),
-        ("INSERT INTO t VALUES (1, 2)", "got 2 values in row 0 but expected 3"),
+        (
+            "INSERT INTO t VALUES (1, 2)",
+            "got 2 values in row 0 but expected 3",
+        ),
         (
             "INSERT INTO t VALUES (1, NULL, [1, 2]), (2, NULL, [1, 2])",
             "column \"x\" has 2 nulls",
