@@ -1,6 +1,8 @@
 //! Scans that compute distances, and the nearest rows in one pass.
 
+mod join;
 mod ranking;
+mod rule;
 mod search;
 
 use std::fmt;
@@ -25,6 +27,7 @@ use futures::StreamExt;
 
 use crate::source::NumPackSource;
 use ranking::Ranking;
+pub(crate) use rule::NearestJoinRule;
 use search::Search;
 
 /// A scan with distances among its columns, that may come in the order of one of them.

@@ -8,6 +8,7 @@ use crate::dml::{ChangeRule, NumPackPlanner};
 use crate::factory::{NUMPACK, NumPackTableFactory};
 use crate::functions;
 use crate::item::ItemRewrite;
+use crate::nearest::NearestJoinRule;
 use crate::read_numpack::{READ_NUMPACK, ReadNumPack};
 
 /// Names of the catalog and the schema that unqualified tables are looked up in.
@@ -62,6 +63,7 @@ fn extended(builder: SessionStateBuilder) -> SessionState {
     let mut state = builder
         .with_analyzer_rule(Arc::new(ChangeRule))
         .with_query_planner(Arc::new(NumPackPlanner::default()))
+        .with_physical_optimizer_rule(Arc::new(NearestJoinRule))
         .build();
     state.register_udtf(READ_NUMPACK, Arc::new(ReadNumPack));
     let factories = state.table_factories_mut();

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use numpack_kernels::{Metric, Query, UNDEFINED, Vectors, distances_between};
 
 use super::literal;
@@ -67,6 +68,13 @@ impl Distance {
             _ => return None,
         };
         Some(Query::new(self.metric, Vectors::F64(&numbers)))
+    }
+
+    /// What kind of distance between two columns an expression is.
+    pub(crate) fn metric_of(expr: &Arc<dyn PhysicalExpr>) -> Option<Metric> {
+        let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
+        let distance = call.fun().inner().downcast_ref::<Self>()?;
+        distance.constant.is_none().then_some(distance.metric)
     }
 
     /// Whether columns of this type are compared with vectors of `width` values in place.

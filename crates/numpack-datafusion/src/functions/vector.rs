@@ -38,7 +38,7 @@ pub(crate) fn vectors(values: &ArrayRef) -> DataFusionResult<Vectors<'_>> {
 }
 
 /// The rows that are whole: neither NULL nor with a NULL among their values.
-pub(super) fn whole(list: &FixedSizeListArray) -> Option<NullBuffer> {
+pub(crate) fn whole(list: &FixedSizeListArray) -> Option<NullBuffer> {
     let width = usize::try_from(list.value_length()).unwrap_or_default();
     let values = list.values();
     let inner = values.nulls().filter(|nulls| nulls.null_count() > 0);
