@@ -76,7 +76,7 @@ def test_distances_of_two_columns(table, name):
     other = vectors("f4", 4)
     npk.save({"other": other})
     found = npk.sql(f"SELECT {name}(emb, other) AS d FROM self").to_numpy()["d"]
-    assert_close(found, REFERENCE[name](*both(rows, other)), "f4" if dtype == "f2" else dtype)
+    assert_close(found, REFERENCE[name](*both(rows, other)), dtype if dtype == "f8" else "f4")
 
 
 def nearest(rows, q, name="l2_squared", mask=None, largest=False):

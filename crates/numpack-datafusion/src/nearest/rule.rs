@@ -250,13 +250,24 @@ impl Wanted {
             order: self.order,
             limit: self.limit,
         };
-        Some(Arc::new(NearestJoinExec::new(
+        // The steps above count on as many partitions as there were.
+        let promised = join.properties().output_partitioning().partition_count();
+        let partitions = if promised == 1 {
+            self.partitions
+        } else {
+            promised
+        };
+        let nearest: Arc<dyn ExecutionPlan> = Arc::new(NearestJoinExec::new(
             Arc::clone(queries),
             Arc::clone(rows),
             comparison,
             queries_first,
-            self.partitions,
-        )))
+            partitions,
+        ));
+        if partitions == promised {
+            return Some(nearest);
+        }
+        Some(Arc::new(CoalescePartitionsExec::new(nearest)))
     }
 }
 
