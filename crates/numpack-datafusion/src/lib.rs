@@ -49,7 +49,9 @@ mod schema;
 mod session;
 mod source;
 mod sources;
+mod spread;
 mod table;
+mod zones;
 
 pub use datafusion::common::ScalarValue;
 

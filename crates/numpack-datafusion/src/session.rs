@@ -8,6 +8,7 @@ use crate::factory::{NUMPACK, NumPackTableFactory};
 use crate::functions;
 use crate::item::ItemRewrite;
 use crate::read_numpack::{READ_NUMPACK, ReadNumPack};
+use crate::spread;
 
 /// Names of the catalog and the schema that unqualified tables are looked up in.
 pub(crate) const CATALOG: &str = "numpack";
@@ -73,6 +74,7 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
     config.options_mut().sql_parser.enable_ident_normalization = false;
     let mut state = SessionStateBuilder::new_with_default_features()
         .with_config(config)
+        .with_physical_optimizer_rules(spread::rules())
         .build();
     extend(&mut state);
     state
