@@ -53,8 +53,10 @@ mod session;
 mod session_tables;
 mod source;
 mod sources;
+mod spread;
 mod statements;
 mod table;
+mod zones;
 
 pub use datafusion::common::ScalarValue;
 

@@ -160,7 +160,8 @@ impl DataSource for DistanceSource {
     }
 
     fn output_partitioning(&self) -> Partitioning {
-        Partitioning::UnknownPartitioning(1)
+        // What is ranked is one part: a scan of several gives no order.
+        self.source.output_partitioning()
     }
 
     fn eq_properties(&self) -> EquivalenceProperties {

@@ -10,6 +10,7 @@ use crate::functions;
 use crate::item::ItemRewrite;
 use crate::nearest::NearestJoinRule;
 use crate::read_numpack::{READ_NUMPACK, ReadNumPack};
+use crate::spread;
 
 /// Names of the catalog and the schema that unqualified tables are looked up in.
 pub(crate) const CATALOG: &str = "numpack";
@@ -85,6 +86,9 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
         // group-bys are still spread, by hash.
         .with_round_robin_repartition(false);
     config.options_mut().sql_parser.enable_ident_normalization = false;
-    let builder = SessionStateBuilder::new_with_default_features().with_config(config);
-    extended(builder)
+    extended(
+        SessionStateBuilder::new_with_default_features()
+            .with_config(config)
+            .with_physical_optimizer_rules(spread::rules()),
+    )
 }

@@ -93,7 +93,7 @@ pub use options::{Durability, Interrupt, Limits, Mode, Options};
 pub use repair::repair;
 pub use report::{Damage, Problem, Report, Unchecked};
 pub use selection::{RowSet, Selection};
-pub use snapshot::{ArraySnapshot, Snapshot};
+pub use snapshot::{ArraySnapshot, RowsIdentity, Snapshot};
 pub use staging::RowSource;
 pub use stats::{Pending, Stats};
 pub use store::{ArrayInfo, Store};
