@@ -45,7 +45,7 @@ pub(crate) fn whole(list: &FixedSizeListArray) -> Option<NullBuffer> {
     let inner = inner.map(|nulls| {
         let rows = 0..list.len();
         let row = |i: usize| nulls.slice(i * width, width).null_count() == 0;
-        NullBuffer::from_iter(rows.map(row))
+        rows.map(row).collect::<NullBuffer>()
     });
     NullBuffer::union(list.nulls(), inner.as_ref())
 }
