@@ -17,12 +17,7 @@ import numpy as np
 
 from numpack import _internal
 from numpack.attr_values import PendingAttrs, dumps, need_room
-from numpack.exceptions import (
-    ArrayExistsError,
-    ArrayNotFoundError,
-    ReadOnlyError,
-    RowIndexError,
-)
+from numpack.exceptions import ArrayExistsError, ArrayNotFoundError, RowIndexError
 from numpack.scratch import on_disk, scratch
 
 if TYPE_CHECKING:
@@ -268,17 +263,13 @@ class BatchStore:
         self, query: str, names: list[str] | None, args: tuple[Any, ...], params: dict[str, Any]
     ) -> Any:
         """Run a query over the arrays as they are now; a statement that changes them is refused."""
-        try:
-            if not self._entries and not self._moves:
-                return self._store.sql(query, names, args, params, read_only=True)
-            arrays = {name: self._now(name) for name in self.names()}
-            return scratch(
-                arrays, lambda store: store.sql(query, names, args, params, read_only=True).kept()
-            )
-        except ReadOnlyError as error:
-            raise ReadOnlyError(
-                f"{error} inside batch_mode(); run the statement before the block or after it"
-            ) from None
+        if not self._entries and not self._moves:
+            return self._store.sql(query, names, args, params, read_only=True)
+
+        def run(store: Any) -> Any:
+            return store.sql(query, names, args, params, read_only=True).kept()
+
+        return scratch({name: self._now(name) for name in self.names()}, run)
 
     @_locked
     def attrs(self, name: str | None) -> str:

@@ -98,7 +98,10 @@ pub enum SqlError {
     },
 
     /// A statement that changes a store, on a connection that only reads.
-    #[error("{statement}: this connection only reads")]
+    #[error(
+        "{statement}: only queries are possible here (the connection only reads, or a batch_mode() \
+         block is open)"
+    )]
     ReadOnly {
         /// What the statement is.
         statement: String,
