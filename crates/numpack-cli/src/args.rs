@@ -83,6 +83,9 @@ pub(crate) enum Command {
         /// Write the rows into this file
         #[arg(short = 'o', long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Let statements change what is there: INSERT, UPDATE, DELETE, CREATE TABLE and others
+        #[arg(short = 'w', long)]
+        write: bool,
         /// The same as --format json
         #[arg(long, conflicts_with = "format")]
         json: bool,

@@ -37,7 +37,10 @@ impl fmt::Display for Failure {
             },
             Self::Sql(error) => {
                 // Messages of SQL may take several lines.
-                let text = error.to_string();
+                let text = match &**error {
+                    SqlError::ReadOnly { statement } => format!("{statement}: only queries are run"),
+                    other => other.to_string(),
+                };
                 let words: Vec<&str> = text.split_whitespace().collect();
                 f.write_str(&words.join(" "))?;
                 match sql_hint(error) {
@@ -92,6 +95,7 @@ fn convert_hint(error: &numpack_convert::Error) -> Option<&'static str> {
 fn sql_hint(error: &SqlError) -> Option<&'static str> {
     match error {
         SqlError::Engine(error) => hint(error),
+        SqlError::ReadOnly { .. } => Some("--write lets statements change what is there"),
         SqlError::UnequalRows { .. } => Some("each array is a table of its own: FROM name"),
         SqlError::DataFusion(error) => {
             let text = error.to_string();

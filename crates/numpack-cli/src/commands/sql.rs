@@ -16,6 +16,8 @@ use crate::{prompt, statements};
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) path: &'a Path,
+    /// Whether statements may change what is there.
+    pub(super) write: bool,
     pub(super) query: Option<&'a str>,
     pub(super) script: Option<&'a Path>,
     pub(super) format: Format,
@@ -36,12 +38,26 @@ pub(super) fn run(wanted: &Wanted<'_>, out: &mut dyn Write, style: Style) -> Res
         ));
     }
     let cancel = Cancel::default();
-    let connection = connect(wanted.path, &cancel)?;
+    let (connection, store) = connect(wanted, &cancel)?;
+    let ran = run_over(wanted, typed, &connection, &cancel, out, style);
+    let closed = connection.close().map_err(Failure::from);
+    let stored = store.map_or(Ok(()), |store| store.close().map_err(Failure::from));
+    ran.and(closed).and(stored)
+}
+
+fn run_over(
+    wanted: &Wanted<'_>,
+    typed: bool,
+    connection: &Connection,
+    cancel: &Cancel,
+    out: &mut dyn Write,
+    style: Style,
+) -> Result<(), Failure> {
     let sql = match (wanted.query, wanted.script) {
         (Some(query), _) => query.to_owned(),
         (None, Some(script)) => numpack_convert::read_text(script)?,
         (None, None) if typed => {
-            return prompt::run(&connection, &cancel, wanted.format, out, style);
+            return prompt::run(connection, cancel, wanted.format, out, style);
         }
         (None, None) => {
             let mut sql = String::new();
@@ -80,16 +96,22 @@ pub(super) fn run(wanted: &Wanted<'_>, out: &mut dyn Write, style: Style) -> Res
     }
 }
 
-/// A connection that changes nothing: over the store at `path`, or over a directory of them.
-fn connect(path: &Path, cancel: &Cancel) -> Result<Connection, Failure> {
+/// A connection over the store at `path`, which comes with it, or over a directory of them.
+fn connect(wanted: &Wanted<'_>, cancel: &Cancel) -> Result<(Connection, Option<Store>), Failure> {
     let asked = cancel.clone();
     let options = ConnectionOptions::default()
-        .with_read_only(true)
+        .with_read_only(!wanted.write)
         .with_interrupt(Arc::new(move || asked.wanted()));
-    if Store::exists(path) || !path.is_dir() {
-        return Ok(Connection::over(&super::open(path)?, options)?);
+    let path = wanted.path;
+    if !Store::exists(path) && path.is_dir() {
+        return Ok((Connection::over_directory(path, options)?, None));
     }
-    Ok(Connection::over_directory(path, options)?)
+    let store = if wanted.write {
+        super::open_to_change(path)?
+    } else {
+        super::open(path)?
+    };
+    Ok((Connection::over(&store, options)?, Some(store)))
 }
 
 /// The first rows of a store, or of one array.
