@@ -23,7 +23,8 @@ pub fn session() -> SessionContext {
 }
 
 /// Adds what SQL names to a session of your own: the table function [`ReadNumPack`],
-/// [`NumPackTableFactory`], and what [`register_functions`](crate::register_functions) adds.
+/// [`NumPackTableFactory`], and what [`register_functions`](crate::register_functions) adds. Scans are
+/// read in parts by several threads only in a [`session`], whose rules know where order matters.
 ///
 /// ```
 /// use datafusion::prelude::SessionContext;
