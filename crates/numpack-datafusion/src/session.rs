@@ -29,7 +29,9 @@ pub fn session() -> SessionContext {
 /// [`register_functions`](crate::register_functions) adds.
 ///
 /// For changes it gets [`ChangeRule`] and [`NumPackPlanner`], which takes the place of another query
-/// planner; without them UPDATE, DELETE, TRUNCATE and MERGE on a NumPack table are refused.
+/// planner; without them INSERT, UPDATE, DELETE, TRUNCATE and MERGE on a NumPack table are refused.
+/// Scans are read in parts by several threads only in a [`session`], whose rules know where order
+/// matters.
 ///
 /// ```
 /// use datafusion::prelude::SessionContext;

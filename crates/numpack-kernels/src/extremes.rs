@@ -1,4 +1,8 @@
 //! The smallest and the largest of some numbers.
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the processor that was found"
+)]
 
 use crate::processor::{Fused, Work, run};
 
