@@ -14,6 +14,7 @@
 mod attrs;
 mod backup_sums;
 mod copies;
+mod corpus;
 mod corruption;
 mod counts;
 mod crash;
