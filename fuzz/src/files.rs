@@ -66,7 +66,10 @@ impl Files {
         let [seal, change, rest @ ..] = input else {
             return files;
         };
-        files.plan = Plan { seal: *seal, change: *change };
+        files.plan = Plan {
+            seal: *seal,
+            change: *change,
+        };
         let mut rest = rest;
         while let Some((&len, after)) = rest.split_first() {
             let (name, after) = after.split_at(after.len().min(len.into()));
@@ -149,12 +152,15 @@ impl Files {
     fn rename_sums(&mut self) {
         let names: Vec<String> = self.all.keys().cloned().collect();
         for name in names {
-            let old = name.strip_prefix(".npk/").and_then(store_files::parse_sums_file);
+            let old = name
+                .strip_prefix(".npk/")
+                .and_then(store_files::parse_sums_file);
             let (Some(old), Some(bytes)) = (old, self.all.remove(&name)) else {
                 continue;
             };
             let hash = SumsFile::hash(&bytes);
-            self.all.insert(format!(".npk/{}", store_files::sums_file(hash)), bytes);
+            self.all
+                .insert(format!(".npk/{}", store_files::sums_file(hash)), bytes);
             if let Some(metadata) = self.all.get_mut(METADATA) {
                 let old = old.to_le_bytes();
                 if let Some(at) = metadata.windows(8).rposition(|bytes| bytes == old) {
@@ -167,7 +173,9 @@ impl Files {
     /// The files in a new file system in memory.
     pub fn in_memory(&self) -> MemoryFs {
         let fs = MemoryFs::default();
-        let written = fs.open_dir(Path::new(PATH), true).and_then(|dir| self.write(&*dir));
+        let written = fs
+            .open_dir(Path::new(PATH), true)
+            .and_then(|dir| self.write(&*dir));
         written.expect("files in memory can be written");
         fs
     }
@@ -237,7 +245,10 @@ fn plain(name: &[u8]) -> Option<&str> {
 /// A number in the first `len` bytes, or in those that are left.
 fn take(bytes: &[u8], len: usize) -> (usize, &[u8]) {
     let (number, rest) = bytes.split_at(bytes.len().min(len));
-    let value = number.iter().rev().fold(0, |value, &byte| value << 8 | usize::from(byte));
+    let value = number
+        .iter()
+        .rev()
+        .fold(0, |value, &byte| value << 8 | usize::from(byte));
     (value, rest)
 }
 
@@ -249,10 +260,15 @@ fn boot_hash() -> u64 {
         let options = Options::default().with_mode(Mode::Append);
         let store = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options);
         let store = store.expect("a new store can be made");
-        let dir = fs.open_dir(Path::new(PATH), false).expect("the store is there");
+        let dir = fs
+            .open_dir(Path::new(PATH), false)
+            .expect("the store is there");
         let files = Files::read(&*dir).expect("its files can be read");
         drop(store);
-        let probe = files.all.get(JOURNAL).map(|journal| &journal[..journal.len().min(PROBE_LEN)]);
+        let probe = files
+            .all
+            .get(JOURNAL)
+            .map(|journal| &journal[..journal.len().min(PROBE_LEN)]);
         let header = probe.and_then(Header::newest);
         header.map_or(0, |(_, header)| header.boot_hash)
     })

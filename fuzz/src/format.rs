@@ -96,17 +96,27 @@ pub fn bitmap(bytes: &[u8]) {
         byte.is_some_and(|byte| byte >> (row % 8) & 1 == 1)
     };
     let head = first_u64(file).filter(|(rows, rest)| {
-        rows.div_ceil(64).checked_mul(8).and_then(|len| len.checked_add(8))
+        rows.div_ceil(64)
+            .checked_mul(8)
+            .and_then(|len| len.checked_add(8))
             == Some(rest.len() as u64)
     });
     let (covered, words) = match head {
         Some((covered, rest)) => (covered, &rest[8..]),
         None => (rows, file),
     };
-    let ours: Vec<u8> = bitmap.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let ours: Vec<u8> = bitmap
+        .words
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect();
     for row in 0..bitmap.words.len() as u64 * 64 {
         let live = row < rows && (row >= covered || bit(words, row));
-        assert_eq!(bit(&ours, row), live, "row {row} of {rows}, {covered} covered");
+        assert_eq!(
+            bit(&ours, row),
+            live,
+            "row {row} of {rows}, {covered} covered"
+        );
     }
     assert_eq!(BitmapFile::decode(&bitmap.encode(), rows), Ok(bitmap));
 }
@@ -117,7 +127,10 @@ pub fn sums(bytes: &[u8]) {
     assert!(SumsFile::decode(bytes, hash ^ 1).is_err());
     if let Ok(sums) = SumsFile::decode(bytes, hash) {
         assert_eq!(sums.sums.len() as u64, SumsFile::blocks(sums.data_len));
-        assert_eq!(SumsFile::decode(&sums.encode(), SumsFile::hash(&sums.encode())), Ok(sums));
+        assert_eq!(
+            SumsFile::decode(&sums.encode(), SumsFile::hash(&sums.encode())),
+            Ok(sums)
+        );
     }
 }
 
@@ -168,7 +181,11 @@ fn all_records(mut bytes: &[u8]) {
                 split(&frame.record);
                 let mut again = Vec::new();
                 let next = frame.encode_into(&mut again, before);
-                let expected = Decoded::Frame { frame, len: again.len(), chain: next };
+                let expected = Decoded::Frame {
+                    frame,
+                    len: again.len(),
+                    chain: next,
+                };
                 assert_eq!(Frame::decode(&again, EPOCH, lsn, before), expected);
                 (bytes, lsn, before) = (&bytes[len..], lsn + 1, chain);
             }
@@ -191,7 +208,10 @@ fn split(record: &Record) {
             let parts = replace.clone().split();
             let rows: Vec<u8> = parts.iter().flat_map(|part| part.rows.to_vec()).collect();
             assert!(*rows == *replace.rows);
-            assert_eq!(parts.iter().map(Replace::count).sum::<u64>(), replace.count());
+            assert_eq!(
+                parts.iter().map(Replace::count).sum::<u64>(),
+                replace.count()
+            );
         }
         Record::DeleteRows(delete) => {
             let parts = delete.clone().split();

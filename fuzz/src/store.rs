@@ -39,12 +39,20 @@ pub fn store(input: &[u8]) {
     };
     let contents = contents(&store);
     if let Some(seen) = seen {
-        assert_same(&contents, &seen, "a writer reads something else than a reader");
+        assert_same(
+            &contents,
+            &seen,
+            "a writer reads something else than a reader",
+        );
     }
     let Some(expected) = change(&store, files.plan.change, contents) else {
         return;
     };
-    assert_same(&self::contents(&store), &expected, "the change is not what was asked for");
+    assert_same(
+        &self::contents(&store),
+        &expected,
+        "the change is not what was asked for",
+    );
     assert_same(&read(&store), &expected, "verifying changes what is read");
     if store.close().is_err() {
         return;
@@ -53,7 +61,10 @@ pub fn store(input: &[u8]) {
     let again = on(&writer, Mode::Read).map(|store| read(&store));
     match again {
         Ok(again) => assert_same(&again, &expected, "the change is not there any more"),
-        Err(error) => assert!(expected.iter().any(|array| array.3.is_none()), "lost: {error}"),
+        Err(error) => assert!(
+            expected.iter().any(|array| array.3.is_none()),
+            "lost: {error}"
+        ),
     }
 }
 
@@ -62,20 +73,30 @@ pub fn directory(input: &[u8]) {
     let files = Files::of(input);
     let home = tempfile::tempdir().expect("there is room for a directory");
     let path = home.path().join(PATH);
-    let written = RealFs.open_dir(&path, true).and_then(|dir| files.write(&*dir));
+    let written = RealFs
+        .open_dir(&path, true)
+        .and_then(|dir| files.write(&*dir));
     // A name may be longer than the file system likes.
     if written.is_err() {
         return;
     }
     let _dumped = dump_journal(&path).map(|dump| dump.end);
-    let seen = Store::open(&path, &options(Mode::Read)).ok().map(|store| read(&store));
-    let repaired = repair(&path, &options(Mode::ReadWrite), files.plan.change & 128 != 0);
+    let seen = Store::open(&path, &options(Mode::Read))
+        .ok()
+        .map(|store| read(&store));
+    let repaired = repair(
+        &path,
+        &options(Mode::ReadWrite),
+        files.plan.change & 128 != 0,
+    );
     let Ok(store) = Store::open(&path, &options(Mode::ReadWrite)) else {
         return;
     };
     let contents = read(&store);
     if let (Some(seen), Ok(done)) = (seen, repaired)
-        && !done.iter().any(|step| step.contains("journal") || step.contains("metadata"))
+        && !done
+            .iter()
+            .any(|step| step.contains("journal") || step.contains("metadata"))
     {
         assert_same(&contents, &seen, "repairing changes what is read");
     }
@@ -85,7 +106,11 @@ pub fn directory(input: &[u8]) {
         let copied = self::contents(&copy);
         assert_eq!(copied.len(), contents.len());
         for (copy, array) in copied.iter().zip(&contents) {
-            assert!(array.3.is_none() || copy.3 == array.3, "{}: the backup differs", array.0);
+            assert!(
+                array.3.is_none() || copy.3 == array.3,
+                "{}: the backup differs",
+                array.0
+            );
         }
     }
     let Some(expected) = change(&store, files.plan.change, contents) else {
@@ -109,7 +134,9 @@ fn on(fs: &MemoryFs, mode: Mode) -> Result<Store> {
 
 fn fs_files(fs: &MemoryFs) -> BTreeMap<String, Vec<u8>> {
     let dir = fs.open_dir(Path::new(PATH), true);
-    dir.and_then(|dir| Files::read(&*dir)).map(|files| files.all).unwrap_or_default()
+    dir.and_then(|dir| Files::read(&*dir))
+        .map(|files| files.all)
+        .unwrap_or_default()
 }
 
 /// Asks for all there is to be read, and gives the contents.
@@ -133,9 +160,15 @@ fn contents(store: &Store) -> Contents {
     let mut missing = false;
     for info in infos {
         // Looking for a file that is not there takes a tenth of a second: once is enough.
-        let array = if missing { None } else { Some(store.array(info.name.as_str())) };
+        let array = if missing {
+            None
+        } else {
+            Some(store.array(info.name.as_str()))
+        };
         missing |= matches!(&array, Some(Err(_)));
-        let bytes = array.and_then(|array| array.ok()).and_then(|array| rows(&array));
+        let bytes = array
+            .and_then(|array| array.ok())
+            .and_then(|array| rows(&array));
         all.push((info.name.to_string(), info.dtype, info.shape, bytes));
     }
     all
@@ -152,7 +185,11 @@ fn rows(array: &ArraySnapshot) -> Option<Vec<u8>> {
         assert!(*view == *all, "{}: a view shows other rows", array.name());
     }
     if let Ok(mut private) = array.private() {
-        assert!(private.as_mut() == &all[..], "{}: a private map shows other rows", array.name());
+        assert!(
+            private.as_mut() == &all[..],
+            "{}: a private map shows other rows",
+            array.name()
+        );
     }
     let count = array.rows();
     let width = array.row_bytes();
@@ -180,8 +217,14 @@ fn change(store: &Store, which: u8, mut contents: Contents) -> Option<Contents> 
     const NEW: &str = "a new one";
     let mut transaction = store.begin().ok()?;
     let first = contents.first().cloned();
-    let rows = first.as_ref().and_then(|(_, _, shape, _)| shape.first().copied()).unwrap_or(0);
-    let width = first.as_ref().and_then(|array| array.3.as_ref()).map_or(0, Vec::len);
+    let rows = first
+        .as_ref()
+        .and_then(|(_, _, shape, _)| shape.first().copied())
+        .unwrap_or(0);
+    let width = first
+        .as_ref()
+        .and_then(|array| array.3.as_ref())
+        .map_or(0, Vec::len);
     let width = width.checked_div(rows as usize).unwrap_or(0);
     let small = rows > 0 && rows <= FEW_ROWS;
     match (which % 8, first) {
@@ -204,7 +247,9 @@ fn change(store: &Store, which: u8, mut contents: Contents) -> Option<Contents> 
             let mut one = shape.clone();
             one[0] = 1;
             let (meta, row) = (ArrayMeta::new(dtype, &one).ok()?, vec![9; width]);
-            transaction.replace(&name, Selection::Row(-1), &meta, &row).ok()?;
+            transaction
+                .replace(&name, Selection::Row(-1), &meta, &row)
+                .ok()?;
             transaction.commit().ok()?;
             let bytes = contents[0].3.as_mut()?;
             let at = bytes.len() - width;

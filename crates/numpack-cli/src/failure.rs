@@ -38,7 +38,9 @@ impl fmt::Display for Failure {
             Self::Sql(error) => {
                 // Messages of SQL may take several lines.
                 let text = match &**error {
-                    SqlError::ReadOnly { statement } => format!("{statement}: only queries are run"),
+                    SqlError::ReadOnly { statement } => {
+                        format!("{statement}: only queries are run")
+                    }
                     other => other.to_string(),
                 };
                 let words: Vec<&str> = text.split_whitespace().collect();
