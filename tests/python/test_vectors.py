@@ -176,9 +176,8 @@ def test_many_vectors_in_other_words(npk, order, tables, how):
     npk.drop(["id", "label", "emb"], [5, 6])
     left = np.delete(np.arange(ROWS), [5, 6])
     many, given = queries("f4", 7)
-    text = MANY.format(order=order, tables=tables)
-    if how == "cosine":
-        text = text.replace("t.id", "q.id")
+    many_of = MANY.replace("t.id", "q.id") if how == "cosine" else MANY
+    text = many_of.format(order=order, tables=tables)
     result = npk.sql(text, queries=given)
     assert "NearestJoinExec" in result.explain()
     found = result.to_numpy()

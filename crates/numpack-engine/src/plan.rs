@@ -244,7 +244,7 @@ impl<'g, 'a> Plan<'g, 'a> {
                 }
                 head.add(piece);
                 write_hashed(&*file, piece, offset + at, &mut |piece| {
-                    hasher.update(piece)
+                    hasher.update(piece);
                 })
                 .map_err(|source| self.guard.io("append to", &own, source))
             })?;
