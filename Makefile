@@ -15,6 +15,10 @@ OLD := $(CACHE)/venv-0.4.2
 # What the tests read from their surroundings.
 export NUMPACK_ROOT := $(CURDIR)
 export NUMPACK_042_PYTHON := $(OLD)/bin/python
+FUZZ := $(CACHE)/fuzz
+SANITIZED := x86_64-unknown-linux-gnu
+# How long every fuzz target runs.
+NUMPACK_FUZZ_SECONDS ?= 60
 
 # Small enough for the dev profile; everything above them links DataFusion and is built once, in release.
 DEV := -p numpack-format -p numpack-kernels -p numpack-engine -p numpack-arrow
@@ -36,7 +40,7 @@ demo: .venv/wheel.stamp .venv/demo.stamp $(OLD)/ready.stamp ## build, install, a
 wheel: .venv/wheel.stamp ## build the wheel and install it into .venv
 
 # --- tests -------------------------------------------------------------------------------------
-.PHONY: test test-rust test-doc test-python test-deep test-mutants
+.PHONY: test test-rust test-doc test-python test-deep test-mutants test-fuzz
 test: test-rust test-doc test-python ## every test: Rust, documentation, SQL files, Python
 
 test-rust: .venv/rust.stamp ## Rust unit and integration tests, sqllogictest files
@@ -50,12 +54,30 @@ test-doc: .venv/rust.stamp ## Rust documentation examples, README.md included
 test-python: .venv/wheel.stamp .venv/tests.stamp $(OLD)/ready.stamp ## Python tests, README.md and the 0.4.2 interchange included
 	$(BIN)/python -m pytest tests/python
 
-test-deep: .venv/wheel.stamp .venv/deep.stamp ## the same tests with far more random cases, PyTorch, and the mutants
+test-deep: .venv/wheel.stamp .venv/deep.stamp ## the same tests with far more random cases, PyTorch, the mutants, and fuzzing
 	NUMPACK_DEEP=1 PROPTEST_CASES=5000 $(MAKE) test
 	$(MAKE) test-mutants
+	$(MAKE) test-fuzz
 
 test-mutants: .venv/rust.stamp ## break the engine on purpose and see its crash tests fail
 	$(PYTHON) scripts/mutants.py $(CACHE)/mutants
+
+# Both need nightly flags of the stable compiler: bootstrap is told of this recipe alone. A target goes on
+# from what it found before, in the cache, and begins with the corpus of the checkout. Left out under
+# AddressSanitizer: `processes` kills and forks children of the test binary itself.
+test-fuzz: export RUSTC_BOOTSTRAP = 1
+test-fuzz: export RUST_BACKTRACE = 0
+test-fuzz: .venv/rust.stamp .venv/fuzz.stamp ## every fuzz target for NUMPACK_FUZZ_SECONDS, engine tests under AddressSanitizer
+	cd fuzz && CARGO_TARGET_DIR=$(FUZZ)/target "$(CURDIR)/$(BIN)/cargo-fuzz" build --fuzz-dir .
+	for target in $$(ls fuzz/targets | sed 's/[.]rs$$//'); do \
+		mkdir -p "$(FUZZ)/corpus/$$target" fuzz/artifacts; \
+		"$(FUZZ)/target/$(SANITIZED)/release/$$target" "$(FUZZ)/corpus/$$target" "fuzz/corpus/$$target" \
+			-max_total_time=$(NUMPACK_FUZZ_SECONDS) -max_len=65536 -timeout=60 -rss_limit_mb=4096 -verbosity=0 \
+			-print_final_stats=1 -artifact_prefix="fuzz/artifacts/$$target-"; \
+	done
+	CARGO_TARGET_DIR=$(FUZZ)/asan RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
+		cargo test --locked --target $(SANITIZED) -p numpack-format -p numpack-kernels -p numpack-engine --lib --tests \
+		-- --skip processes::
 
 # --- checks ------------------------------------------------------------------------------------
 .PHONY: check check-rust check-python check-text
@@ -100,6 +122,10 @@ clean: ## remove what this checkout made; the shared build in the cache stays
 	@scripts/need.sh python "$(PYTHON)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -r $<
+	@touch $@
+
+.venv/fuzz.stamp: .venv/tools.stamp
+	cargo install --quiet --locked --root .venv --target-dir $(FUZZ)/tool cargo-fuzz --version 0.13.1
 	@touch $@
 
 .venv/tests.stamp: tests/python/requirements.txt

@@ -22,15 +22,38 @@ fn main() {
     for (i, (name, files)) in stores.iter().enumerate() {
         let mut files = files.clone();
         for seal in [0, ALL, ALL | Plan::BOOT] {
-            files.plan = Plan { seal, change: (3 * i + usize::from(seal)) as u8 % 8 };
-            seed("store", &format!("{name}-{seal}"), &files.input(), seal == ALL);
+            files.plan = Plan {
+                seal,
+                change: (3 * i + usize::from(seal)) as u8 % 8,
+            };
+            seed(
+                "store",
+                &format!("{name}-{seal}"),
+                &files.input(),
+                seal == ALL,
+            );
         }
         parts(name, &files);
     }
-    for text in ["{}", r#"{"unit": "m"}"#, r#"{"a": [1, {"b": null}], "a": "\u00e9"}"#, "[1]"] {
-        seed("attrs", &format!("text-{}", text.len()), text.as_bytes(), true);
+    for text in [
+        "{}",
+        r#"{"unit": "m"}"#,
+        r#"{"a": [1, {"b": null}], "a": "\u00e9"}"#,
+        "[1]",
+    ] {
+        seed(
+            "attrs",
+            &format!("text-{}", text.len()),
+            text.as_bytes(),
+            true,
+        );
     }
-    seed("attrs", "deep", &[&b"{\"a\":"[..], &[b'['; 300]].concat(), false);
+    seed(
+        "attrs",
+        "deep",
+        &[&b"{\"a\":"[..], &[b'['; 300]].concat(),
+        false,
+    );
 }
 
 /// Every file of a store, for the target that reads such files alone.
@@ -44,7 +67,8 @@ fn parts(store: &str, files: &Files) {
             seed("metadata", store, bytes, true);
         } else if name == ".npk/journal" && bytes.len() >= PROBE_LEN {
             seed("journal_head", store, &bytes[..PROBE_LEN], false);
-            seed("journal_records", store, &bytes[HEADER_LEN as usize..], true);
+            let records = bytes.get(HEADER_LEN as usize..).unwrap_or_default();
+            seed("journal_records", store, records, true);
         } else if name.ends_with(".npkb") {
             seed("bitmap", store, &[&rows[..], bytes].concat(), true);
         } else if name.starts_with(".npk/s") {
@@ -67,9 +91,13 @@ fn seed(target: &str, name: &str, bytes: &[u8], changed: bool) {
         return;
     }
     // The same for the same name, whatever else there is.
-    let mut random = name.bytes().fold(1_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
+    let mut random = name
+        .bytes()
+        .fold(1_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
     let mut next = |below: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (random >> 33) as usize % below
     };
     write(&format!("{name}-cut"), &bytes[..next(bytes.len())]);
@@ -87,19 +115,31 @@ fn stores() -> Vec<(&'static str, Files)> {
         ("documented", documented()),
         ("nothing", Files::default()),
         ("empty", engine(|store| store.close())),
-        ("rest", engine(|store| saved(store).and_then(|()| store.close()))),
-        ("pending", engine(|store| saved(store).and_then(|()| pending(store)))),
+        (
+            "rest",
+            engine(|store| saved(store).and_then(|()| store.close())),
+        ),
+        (
+            "pending",
+            engine(|store| saved(store).and_then(|()| pending(store))),
+        ),
         ("unfinished", engine(pending_alone)),
-        ("long", engine(|store| long(store).and_then(|()| store.close()))),
-        ("long-pending", engine(|store| {
-            long(store)?;
-            store.checkpoint()?;
-            let mut more = store.begin()?;
-            let meta = ArrayMeta::new(DType::UInt8, &[1, 100])?;
-            more.append("long", &meta, &[5; 100])?;
-            more.replace("long", Selection::Row(655), &meta, &[6; 100])?;
-            more.commit().map(|_| ())
-        })),
+        (
+            "long",
+            engine(|store| long(store).and_then(|()| store.close())),
+        ),
+        (
+            "long-pending",
+            engine(|store| {
+                long(store)?;
+                store.checkpoint()?;
+                let mut more = store.begin()?;
+                let meta = ArrayMeta::new(DType::UInt8, &[1, 100])?;
+                more.append("long", &meta, &[5; 100])?;
+                more.replace("long", Selection::Row(655), &meta, &[6; 100])?;
+                more.commit().map(|_| ())
+            }),
+        ),
         ("foreign", foreign()),
         ("older", older(Storage::Single)),
         ("segmented", older(Storage::Segmented)),
@@ -112,17 +152,39 @@ fn written(work: fn(&Store) -> Result<()>) -> Result<Files> {
     let shared: Arc<dyn Fs> = Arc::new(fs.clone());
     let store = Store::open_on(shared, Path::new(PATH), &Options::default())?;
     work(&store)?;
-    let dir = fs.open_dir(Path::new(PATH), false).expect("the store is there");
+    let dir = fs
+        .open_dir(Path::new(PATH), false)
+        .expect("the store is there");
     Ok(Files::read(&*dir).expect("its files can be read"))
 }
 
 fn saved(store: &Store) -> Result<()> {
     let mut save = store.begin()?;
-    save.put("a", &ArrayMeta::new(DType::Float32, &[3, 2])?, &mut &[1; 24][..])?;
-    save.put("x/y", &ArrayMeta::new(DType::UInt8, &[9])?, &mut &[1, 2, 3, 4, 5, 6, 7, 8, 9][..])?;
-    save.put("0d", &ArrayMeta::new(DType::Complex64, &[])?, &mut &[3; 8][..])?;
-    save.put("thin", &ArrayMeta::new(DType::Int16, &[5, 0])?, &mut &[][..])?;
-    save.put("b", &ArrayMeta::new(DType::UInt8, &[4])?, &mut &[1, 2, 3, 4][..])?;
+    save.put(
+        "a",
+        &ArrayMeta::new(DType::Float32, &[3, 2])?,
+        &mut &[1; 24][..],
+    )?;
+    save.put(
+        "x/y",
+        &ArrayMeta::new(DType::UInt8, &[9])?,
+        &mut &[1, 2, 3, 4, 5, 6, 7, 8, 9][..],
+    )?;
+    save.put(
+        "0d",
+        &ArrayMeta::new(DType::Complex64, &[])?,
+        &mut &[3; 8][..],
+    )?;
+    save.put(
+        "thin",
+        &ArrayMeta::new(DType::Int16, &[5, 0])?,
+        &mut &[][..],
+    )?;
+    save.put(
+        "b",
+        &ArrayMeta::new(DType::UInt8, &[4])?,
+        &mut &[1, 2, 3, 4][..],
+    )?;
     save.set_attrs(Some("a"), r#"{"unit": "m"}"#)?;
     save.set_attrs(None, r#"{"of": "all"}"#)?;
     save.delete_rows("x/y", Selection::Row(1))?;
@@ -155,8 +217,16 @@ fn pending(store: &Store) -> Result<()> {
 
 fn pending_alone(store: &Store) -> Result<()> {
     let mut save = store.begin()?;
-    save.put("a", &ArrayMeta::new(DType::UInt8, &[3])?, &mut &[1, 2, 3][..])?;
-    save.put("b", &ArrayMeta::new(DType::UInt8, &[2, 2])?, &mut &[1, 2, 3, 4][..])?;
+    save.put(
+        "a",
+        &ArrayMeta::new(DType::UInt8, &[3])?,
+        &mut &[1, 2, 3][..],
+    )?;
+    save.put(
+        "b",
+        &ArrayMeta::new(DType::UInt8, &[2, 2])?,
+        &mut &[1, 2, 3, 4][..],
+    )?;
     save.commit()?;
     let mut change = store.begin()?;
     change.delete_rows("a", Selection::Row(0))?;
@@ -169,7 +239,11 @@ fn long(store: &Store) -> Result<()> {
     let mut save = store.begin()?;
     let mut rows = vec![0; 70_000];
     rows[69_999] = 1;
-    save.put("long", &ArrayMeta::new(DType::UInt8, &[700, 100])?, &mut &rows[..])?;
+    save.put(
+        "long",
+        &ArrayMeta::new(DType::UInt8, &[700, 100])?,
+        &mut &rows[..],
+    )?;
     save.commit().map(|_| ())
 }
 
@@ -188,11 +262,24 @@ fn foreign() -> Files {
 fn older(storage: Storage) -> Files {
     let name = ArrayName::new("a").expect("a name");
     let meta = ArrayMeta::new(DType::UInt8, &[5, 2]).expect("a shape");
-    let bitmap = BitmapFile { rows: 5, words: vec![0b1_0111] };
-    let entry = MetadataEntry { name: name.clone(), meta, storage, modified_us: 7 };
-    let metadata = Metadata { arrays: vec![entry], trailer: None };
+    let bitmap = BitmapFile {
+        rows: 5,
+        words: vec![0b1_0111],
+    };
+    let entry = MetadataEntry {
+        name: name.clone(),
+        meta,
+        storage,
+        modified_us: 7,
+    };
+    let metadata = Metadata {
+        arrays: vec![entry],
+        trailer: None,
+    };
     let mut files = Files::default();
-    files.all.insert("metadata.npkm".to_owned(), metadata.encode());
+    files
+        .all
+        .insert("metadata.npkm".to_owned(), metadata.encode());
     files.all.insert(name.bitmap_file(), bitmap.encode());
     if storage == Storage::Single {
         files.all.insert(name.data_file(), (1..11).collect());
@@ -200,8 +287,12 @@ fn older(storage: Storage) -> Files {
     }
     let list = r#"{"version":1,"segments":[{"file":"data_a_segments/0.npkd","rows":3,"bytes":6},{"file":"data_a_segments/1.npkd","rows":2,"bytes":4}]}"#;
     files.all.insert(name.segments_file(), list.into());
-    files.all.insert(format!("{}/0.npkd", name.segments_dir()), (1..7).collect());
-    files.all.insert(format!("{}/1.npkd", name.segments_dir()), (7..11).collect());
+    files
+        .all
+        .insert(format!("{}/0.npkd", name.segments_dir()), (1..7).collect());
+    files
+        .all
+        .insert(format!("{}/1.npkd", name.segments_dir()), (7..11).collect());
     files
 }
 
@@ -224,7 +315,11 @@ fn documented() -> Files {
                 bytes.extend(last);
             }
             repeat = false;
-            let digits = rest.split('|').next().unwrap_or_default().split_whitespace();
+            let digits = rest
+                .split('|')
+                .next()
+                .unwrap_or_default()
+                .split_whitespace();
             bytes.extend(digits.map(|byte| u8::from_str_radix(byte, 16).expect("a byte")));
         }
         files.all.insert(name.to_owned(), bytes);

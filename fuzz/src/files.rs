@@ -238,8 +238,9 @@ impl Files {
 /// A name that is a file of the directory or of one below it, whatever the file system.
 fn plain(name: &[u8]) -> Option<&str> {
     let name = std::str::from_utf8(name).ok()?;
-    let component = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
-    (name.split('/').count() <= 2 && name.split('/').all(component)).then_some(name)
+    let component = |part: &str| !matches!(part, "" | ".");
+    let outside = name.contains("..") || name.contains('\0');
+    (!outside && name.split('/').count() <= 2 && name.split('/').all(component)).then_some(name)
 }
 
 /// A number in the first `len` bytes, or in those that are left.

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use numpack_format::BitmapFile;
+use numpack_format::{BitmapFile, MAX_METADATA_LEN};
 
 /// Words in a piece.
 const WORDS: usize = 32;
@@ -54,6 +54,10 @@ impl Run {
 }
 
 impl Deletions {
+    /// Most rows of which some can be deleted: a longer bitmap is not read again. Rows without a byte may
+    /// be more than any memory has bits for.
+    pub(crate) const MAX_ROWS: u64 = (MAX_METADATA_LEN as u64 - 16) * 8;
+
     /// All of `rows` rows live.
     pub(crate) fn none(rows: u64) -> Self {
         let mut all = Self {

@@ -101,7 +101,7 @@ impl Cursor {
     /// as such only from disk or by the process that flushed it.
     fn note_synced(&mut self, frame: &Frame) {
         if let Record::Synced { upto } = frame.record {
-            let covered = if upto + 1 == frame.lsn {
+            let covered = if upto.checked_add(1) == Some(frame.lsn) {
                 frame.lsn
             } else {
                 upto

@@ -158,6 +158,7 @@ impl State {
             Record::DeleteRows(delete) => {
                 let array = self.edit(&delete.name, delete.generation)?;
                 let rows = array.physical_rows();
+                check_deletable(array, rows)?;
                 let deletions = array
                     .deletions
                     .get_or_insert_with(|| Arc::new(Deletions::none(rows)));
@@ -250,6 +251,9 @@ impl State {
         }
         let added = end.saturating_sub(array.physical_rows());
         if added > 0 {
+            if array.deletions.is_some() {
+                check_deletable(array, end)?;
+            }
             array.meta = array.with_rows(end).ok_or("array too large")?;
             if let Some(deletions) = &mut array.deletions {
                 Arc::make_mut(deletions).extend(added);
@@ -270,6 +274,17 @@ impl State {
         }
         Ok(Arc::make_mut(array))
     }
+}
+
+fn check_deletable(array: &ArrayState, rows: u64) -> Result<(), String> {
+    if rows > Deletions::MAX_ROWS {
+        return Err(format!(
+            "array \"{}\": rows can be deleted of at most {} rows, it has {rows}",
+            array.name,
+            Deletions::MAX_ROWS
+        ));
+    }
+    Ok(())
 }
 
 fn check_replaced(array: &ArrayState, replace: &Replace) -> Result<(), String> {

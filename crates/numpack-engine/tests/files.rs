@@ -346,3 +346,19 @@ fn names_change_hands_within_a_commit() {
     store.close().unwrap();
     check(&open(&fs.image()));
 }
+
+/// Rows without a byte may be more than there is memory for a bit each.
+#[test]
+fn rows_of_an_endless_array_are_not_deleted() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "thin", &[1 << 60, 0], &[]).unwrap();
+    let error = delete(&store, "thin", Selection::Row(0)).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("\"thin\"") && text.contains("it has 1152921504606846976"),
+        "{text}"
+    );
+    store.close().unwrap();
+    assert_eq!(open(&fs).array("thin").unwrap().rows(), 1 << 60);
+}

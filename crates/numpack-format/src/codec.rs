@@ -78,6 +78,15 @@ impl<'a> Reader<'a> {
         Ok(u128::from_le_bytes(self.array()?))
     }
 
+    /// A number that was reached by counting: there is always a next one.
+    pub(crate) fn counted(&mut self, what: &str) -> Result<u64> {
+        let number = self.u64()?;
+        if i64::try_from(number).is_err() {
+            return Err(self.corrupt(format!("{what} is {number}, expected at most {}", i64::MAX)));
+        }
+        Ok(number)
+    }
+
     /// A flag byte: 0 or 1 and nothing else.
     pub(crate) fn bool(&mut self, what: &str) -> Result<bool> {
         match self.u8()? {

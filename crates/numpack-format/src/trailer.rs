@@ -119,8 +119,8 @@ impl Trailer {
             return Err(reader.corrupt(format!("trailer version is {version}, expected {VERSION}")));
         }
         let store_id = reader.array()?;
-        let checkpoint_lsn = reader.u64()?;
-        let epoch = reader.u64()?;
+        let checkpoint_lsn = reader.counted("the last commit")?;
+        let epoch = reader.counted("the epoch")?;
         let count = reader.count(ENTRY_LEN, "trailer entries")?;
         let _reserved = reader.u32()?;
         if count != arrays.len() {

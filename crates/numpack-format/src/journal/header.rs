@@ -82,9 +82,9 @@ impl Header {
         let header = Self {
             store_id: reader.array().ok()?,
             nonce: reader.u64().ok()?,
-            epoch: reader.u64().ok()?,
-            base_lsn: reader.u64().ok()?,
-            meta_lsn: reader.u64().ok()?,
+            epoch: reader.counted("the epoch").ok()?,
+            base_lsn: reader.counted("the first commit").ok()?,
+            meta_lsn: reader.counted("the commit of the metadata").ok()?,
             boot_hash: reader.u64().ok()?,
         };
         let unused = slot.get(USED_LEN..SUM_AT)?;
@@ -179,6 +179,20 @@ mod tests {
             }
         }
         probe
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_counted_further_are_refused() {
+        let last = u64::MAX >> 1;
+        for number in [last, last + 1, u64::MAX] {
+            let header = Header {
+                base_lsn: number,
+                ..header(3)
+            };
+            let read = Header::decode(&header.encode());
+            assert_eq!(read, (number == last).then_some(header));
+        }
+        assert_eq!(Header::decode(&header(u64::MAX).encode()), None);
     }
 
     #[test]

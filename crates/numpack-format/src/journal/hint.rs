@@ -58,11 +58,11 @@ impl Hint {
         }
         let mut reader = Reader::new(body, FILE);
         Some(Self {
-            seq: reader.u64().ok()?,
-            epoch: reader.u64().ok()?,
-            tail: reader.u64().ok()?,
-            last_lsn: reader.u64().ok()?,
-            synced_lsn: reader.u64().ok()?,
+            seq: reader.counted("the number of the hint").ok()?,
+            epoch: reader.counted("the epoch").ok()?,
+            tail: reader.counted("the end").ok()?,
+            last_lsn: reader.counted("the last commit").ok()?,
+            synced_lsn: reader.counted("the last flushed commit").ok()?,
             chain: reader.u128().ok()?,
         })
     }
