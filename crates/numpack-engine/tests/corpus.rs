@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::kit::OnPanic;
 
 #[path = "../../../fuzz/src/files.rs"]
-#[expect(dead_code, reason = "part of it is for making inputs")]
+#[allow(dead_code, reason = "part of it is for making inputs")]
 mod files;
 #[path = "../../../fuzz/src/seal.rs"]
-#[expect(dead_code, reason = "part of it is for single files")]
+#[allow(dead_code, reason = "part of it is for single files")]
 mod seal;
 #[path = "../../../fuzz/src/store.rs"]
 mod store;
