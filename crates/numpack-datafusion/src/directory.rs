@@ -74,9 +74,12 @@ impl Directory {
             )));
         }
         let store = self.store_name(name);
-        let store = store.unwrap_or_else(|| match name.ends_with(SUFFIX) {
-            true => name.to_owned(),
-            false => format!("{name}{SUFFIX}"),
+        let store = store.unwrap_or_else(|| {
+            if name.ends_with(SUFFIX) {
+                name.to_owned()
+            } else {
+                format!("{name}{SUFFIX}")
+            }
         });
         Ok(Place::Store {
             table: name.to_owned(),

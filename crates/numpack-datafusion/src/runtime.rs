@@ -141,7 +141,9 @@ impl Drop for Pool {
         let runtime = self.runtime.take();
         if self.process == std::process::id() {
             // Not waiting: a task of the pool itself may drop it, or compute for long.
-            runtime.map(Runtime::shutdown_background);
+            if let Some(runtime) = runtime {
+                runtime.shutdown_background();
+            }
         } else {
             // Dropping it would wait for threads that do not exist here.
             std::mem::forget(runtime);

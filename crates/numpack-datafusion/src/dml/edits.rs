@@ -341,7 +341,8 @@ fn positions(
 fn selection(rows: &[i64]) -> Selection {
     match (rows.first(), rows.last()) {
         (Some(&first), Some(&last))
-            if rows.is_sorted_by(|a, b| a < b) && rows.len() as i64 == last - first + 1 =>
+            if rows.is_sorted_by(|a, b| a < b)
+                && i64::try_from(rows.len()) == Ok(last - first + 1) =>
         {
             Selection::Slice {
                 start: Some(first),

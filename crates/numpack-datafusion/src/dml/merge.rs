@@ -22,7 +22,7 @@ const SOURCE: &str = "__numpack_source";
 const CLAUSE: &str = "__numpack_clause";
 
 pub(crate) fn change(
-    statement: DmlStatement,
+    statement: &DmlStatement,
     target: Target,
     position: &str,
 ) -> DataFusionResult<ChangeNode> {
@@ -52,7 +52,7 @@ pub(crate) fn change(
         .into_iter()
         .map(Expr::Column)
         .collect();
-    columns.push(which(clauses, &position)?.alias(CLAUSE));
+    columns.push(which(clauses, &position).alias(CLAUSE));
     let clause = Expr::Column(Column::new_unqualified(CLAUSE));
     let joined = LogicalPlanBuilder::from(joined)
         .project(columns)?
@@ -65,7 +65,7 @@ pub(crate) fn change(
         let own = Expr::Column(Column::new(Some(target.name.clone()), field.name()));
         let mut cases = Vec::new();
         for (number, action) in (0_i32..).zip(clauses.iter().map(|clause| &clause.action)) {
-            if let Some(value) = assigned(action, &target, index)? {
+            if let Some(value) = assigned(action, &target, index) {
                 let value = value.cast_to(field.data_type(), joined.schema())?;
                 cases.push((Box::new(lit(number)), Box::new(value)));
             }
@@ -103,7 +103,7 @@ fn join_type(clauses: &[MergeIntoClause]) -> JoinType {
     }
 }
 
-fn which(clauses: &[MergeIntoClause], position: &Expr) -> DataFusionResult<Expr> {
+fn which(clauses: &[MergeIntoClause], position: &Expr) -> Expr {
     let source = Expr::Column(Column::new_unqualified(SOURCE));
     let mut cases = Vec::new();
     for (number, clause) in (0_i32..).zip(clauses) {
@@ -123,7 +123,7 @@ fn which(clauses: &[MergeIntoClause], position: &Expr) -> DataFusionResult<Expr>
         };
         cases.push((Box::new(applies), Box::new(lit(number))));
     }
-    Ok(Expr::Case(Case::new(None, cases, None)))
+    Expr::Case(Case::new(None, cases, None))
 }
 
 /// The arrays that an UPDATE of any clause assigns to.
@@ -167,13 +167,9 @@ fn updated(clauses: &[MergeIntoClause], target: &Target) -> DataFusionResult<Vec
 }
 
 /// What a clause gives to an array; None where the row keeps what it has.
-fn assigned(
-    action: &MergeIntoAction,
-    target: &Target,
-    column: usize,
-) -> DataFusionResult<Option<Expr>> {
+fn assigned(action: &MergeIntoAction, target: &Target, column: usize) -> Option<Expr> {
     let name = target.fields[column].name();
-    Ok(match action {
+    match action {
         MergeIntoAction::Update(assignments) => assignments
             .iter()
             .find(|(assigned, _)| assigned == name)
@@ -187,5 +183,5 @@ fn assigned(
             index.and_then(|index| values.get(index)).cloned()
         }
         MergeIntoAction::Delete => None,
-    })
+    }
 }

@@ -65,7 +65,7 @@ fn change(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>>
             delete(target, input, &position)
         }
         WriteOp::Update => update(target, Arc::unwrap_or_clone(statement.input), &position),
-        WriteOp::MergeInto(_) => merge::change(statement, target, &position),
+        WriteOp::MergeInto(_) => merge::change(&statement, target, &position),
         other => return not_impl_err!("{other} on {}", target.name),
     };
     Ok(Transformed::yes(node?.plan()))

@@ -154,7 +154,7 @@ impl Search {
                 let rows = batch.num_rows();
                 kept.push(Kept { first, batch });
                 first += rows as u64;
-                if kept.len() % TIDY == 0 {
+                if kept.len().is_multiple_of(TIDY) {
                     tidy(&mut kept, &tops);
                 }
                 self.compared.add(rows * mine.len());

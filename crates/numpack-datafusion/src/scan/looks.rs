@@ -39,7 +39,10 @@ impl Looks {
         let mut looked = false;
         let mut found = 0;
         for (filter, tracking) in self.tracking.iter_mut().enumerate() {
-            if tracking.watcher().is_some_and(|filter| filter.changed()) {
+            if tracking
+                .watcher()
+                .is_some_and(datafusion::physical_expr::expressions::DynamicFilterTracker::changed)
+            {
                 looked = true;
                 found += look(scan, chunks, filter);
             }

@@ -30,7 +30,7 @@ impl NumPackSource {
     /// Bytes that are read of each row.
     fn read_bytes(&self) -> usize {
         let mut read = self.output.clone();
-        read.extend(self.filters.iter().flat_map(|filter| filter.reads()));
+        read.extend(self.filters.iter().flat_map(super::Filter::reads));
         read.sort_unstable();
         read.dedup();
         read.iter()
