@@ -12,6 +12,13 @@ mod files;
 #[allow(dead_code, reason = "part of it is for single files")]
 mod seal;
 #[path = "../../../fuzz/src/store.rs"]
+#[allow(
+    clippy::redundant_closure,
+    clippy::redundant_closure_for_method_calls,
+    clippy::redundant_clone,
+    clippy::assigning_clones,
+    reason = "each step stands alone, as a fuzzer's reader wants it"
+)]
 mod store;
 
 #[test]
