@@ -540,7 +540,7 @@ fn a_mistyped_file_makes_no_store_and_a_missing_array_no_file() {
         sample.file("fresh"),
     );
     fs::write(&odd, "").unwrap();
-    for file in [missing, odd.clone()] {
+    for file in [missing, odd] {
         let ran = numpack(&["import", &file, &fresh]);
         assert_eq!((ran.code, ran.out.as_str()), (EXIT_ERROR, ""));
         assert!(ran.err.starts_with(&format!("error: \"{file}\": ")));
