@@ -25,7 +25,7 @@ fn many() -> Fixture {
     fixture.put("label", DType::UInt8, &[MANY], &labels);
     let emb = (0..MANY).flat_map(|i| [i, 2 * i]);
     let emb: Vec<u8> = emb
-        .flat_map(|i| f64::from(u32::try_from(i).unwrap()).to_le_bytes())
+        .flat_map(|i| f64::from(u32::try_from(i).expect("few rows")).to_le_bytes())
         .collect();
     fixture.put("emb", DType::Float64, &[MANY, 2], &emb);
     for name in ["id", "label", "emb"] {
