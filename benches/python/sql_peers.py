@@ -17,6 +17,13 @@ GROUPED = "SELECT label, count(*) AS n, avg(score) AS mean FROM {t} GROUP BY lab
 COUNT_WHERE = "SELECT count(*) AS n FROM {t} WHERE score > 0.99"
 VECTORS_WHERE = "SELECT id, emb FROM {t} WHERE score > 0.999"
 NEAREST_IDS = "SELECT id FROM {t} {where} ORDER BY {distance}(emb, {q}) LIMIT {k}"
+NEAREST_MANY = f"""
+SELECT q, id FROM (
+    SELECT queries.q, id,
+           row_number() OVER (PARTITION BY queries.q ORDER BY l2_distance(emb, queries.v)) AS place
+    FROM self CROSS JOIN queries
+) WHERE place <= {NEAREST} ORDER BY q, place
+"""
 RANGE = "SELECT * FROM {t} WHERE {key} >= {first} AND {key} < {last}"
 
 
@@ -196,6 +203,24 @@ class NumPackSql(ArrowAnswers):
             return self.npk.sql(text, q=self.columns.query).to_arrow()
 
         return Task(once, check=lambda: self.are_nearest(once()["id"].to_numpy(), mask))
+
+    def nearest_many(self, _: Path) -> Task:
+        """Ids of the nearest vectors of many."""
+        pa = importlib.import_module("pyarrow")
+        queries = self.columns.queries
+        flat = pa.array(queries.reshape(-1))
+        vectors = pa.FixedSizeListArray.from_arrays(flat, queries.shape[1])
+        given = pa.table({"q": pa.array(range(len(queries))), "v": vectors})
+
+        def once() -> Any:
+            return self.npk.sql(NEAREST_MANY, queries=given).to_arrow()
+
+        def check() -> None:
+            found = once()
+            self.are_nearest(found["id"].to_numpy()[:NEAREST])
+            _equal(found.num_rows, NEAREST * len(queries))
+
+        return Task(once, check=check)
 
 
 class DuckDB(ArrowAnswers):
@@ -577,9 +602,10 @@ def arrow_table(columns: Columns) -> Any:
     """The columns as a pyarrow.Table over NumPy's memory."""
     pa = importlib.import_module("pyarrow")
     arrays = dict(columns.arrays)
-    flat = pa.array(arrays.pop("emb").reshape(-1))
+    vectors = arrays.pop("emb")
+    flat = pa.array(vectors.reshape(-1))
     table = {name: pa.array(array) for name, array in arrays.items()}
-    return pa.table({**table, "emb": pa.FixedSizeListArray.from_arrays(flat, WIDTH)})
+    return pa.table({**table, "emb": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
 
 
 def parquet_file(columns: Columns, root: Path) -> Path:

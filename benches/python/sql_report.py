@@ -21,8 +21,8 @@ def markdown(run: Run) -> str:
     parts = [
         "# SQL\n",
         "1,000,000 rows of id int64, label int32 (100 values), score float32, emb float32[128] "
-        "(512 MB), warm; milliseconds a statement, planning and fetching the answer included, "
-        "median.\n",
+        "(512 MB; float32[16] for statements that change rows), warm; milliseconds a statement, "
+        "planning and fetching the answer included, median.\n",
         machine_lines(run),
     ]
     if run.rows:

@@ -10,12 +10,14 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import machine
 import numpy as np
 import output
+import sql_changes
 import sql_report
 from flatness import Series
 from results import Run
@@ -23,6 +25,7 @@ from run import measure
 from sql_inputs import WIDTH, Columns
 from sql_peers import PEERS, NumPackSql, SqlPeer
 from sql_workloads import QUICK_SIZES, ROWS, SIZES, SQL_TABLE
+from workloads import Row
 
 #: Questions whose growth is drawn.
 GROWTH = ("count_where", "grouped", "vectors_where", "range_row_id", "avg_item", "nearest")
@@ -32,7 +35,7 @@ BUDGET_NS = 4_000_000_000
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    keys = [row.key for row in SQL_TABLE]
+    keys = [row.key for row in (*SQL_TABLE, *sql_changes.TABLE)]
     parser.add_argument("--quick", action="store_true", help="three rounds and a short growth")
     parser.add_argument(
         "--rows",
@@ -41,7 +44,7 @@ def arguments() -> argparse.Namespace:
         choices=[*keys, "growth"],
         help="only these rows: " + ", ".join([*keys, "growth"]),
     )
-    titles = [peer.key for peer in PEERS]
+    titles = sorted({peer.key for peer in (*PEERS, *sql_changes.PEERS)})
     parser.add_argument(
         "--peers", nargs="+", metavar="NAME", choices=titles, help=f"only: {', '.join(titles)}"
     )
@@ -90,21 +93,27 @@ def _title(key: str) -> str:
     return next(row.title for row in SQL_TABLE if row.key == key)
 
 
-def gather_peers(run: Run, columns: Columns, root: Path, wanted: list[str] | None) -> list[SqlPeer]:
+def gather_peers(
+    run: Run,
+    kinds: Sequence[type[SqlPeer]],
+    columns: Columns,
+    root: Path,
+    wanted: list[str] | None,
+) -> list[SqlPeer]:
     """Every peer whose package is at hand; this library is a must."""
     peers: list[SqlPeer] = []
-    for kind in PEERS:
+    for kind in kinds:
         if wanted is not None and kind.key not in wanted:
             continue
         try:
             peer = kind(columns, root)
         except ImportError as error:
-            if kind is NumPackSql:
+            if kind.key == NumPackSql.key:
                 raise
             run.left_out[kind.title] = str(error)
             continue
         peers.append(peer)
-        run.titles[peer.key] = peer.title
+        run.titles.setdefault(peer.key, peer.title)
         run.versions[peer.key] = peer.versions()
     return peers
 
@@ -120,17 +129,25 @@ def main() -> int:
         settings={"rounds": rounds, "quick": options.quick, "budget_s": BUDGET_NS / 1e9},
         titles={},
     )
-    wanted = [row for row in SQL_TABLE if not options.rows or row.key in options.rows]
+
+    def table(rows: Sequence[Row], kinds: Sequence[type[SqlPeer]], columns: Columns, at: Path):
+        peers = gather_peers(run, kinds, columns, at, options.peers)
+        for row in rows:
+            result = measure(row, list(peers), rounds, BUDGET_NS)
+            run.rows.append(result)
+            print(sql_report.line(run, result), flush=True)
+
+    def wanted(rows: Sequence[Row]) -> list[Row]:
+        return [row for row in rows if not options.rows or row.key in options.rows]
+
     try:
-        if wanted:
+        if rows := wanted(SQL_TABLE):
             columns = Columns(ROWS)
             run.machine["memory bandwidth"] = bandwidth(columns)
-            peers = gather_peers(run, columns, root, options.peers)
-            for row in wanted:
-                result = measure(row, list(peers), rounds, BUDGET_NS)
-                run.rows.append(result)
-                print(sql_report.line(run, result), flush=True)
+            table(rows, PEERS, columns, root / "questions")
             run.machine["memory bandwidth at end"] = bandwidth(columns)
+        if rows := wanted(sql_changes.TABLE):
+            table(rows, sql_changes.PEERS, sql_changes.Narrow(ROWS), root / "changes")
         if not options.rows or "growth" in options.rows:
             sizes = QUICK_SIZES if options.quick else SIZES
             run.by_size = growth(root, sizes, min(rounds, 3))

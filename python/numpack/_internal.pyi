@@ -149,6 +149,7 @@ class Store:
         names: Sequence[str] | None,
         args: tuple[Any, ...],
         named: dict[str, Any],
+        read_only: bool = False,
     ) -> Query: ...
 
 @final

@@ -262,11 +262,14 @@ class BatchStore:
     def sql(
         self, query: str, names: list[str] | None, args: tuple[Any, ...], params: dict[str, Any]
     ) -> Any:
-        """Run a query over the arrays as they are now."""
+        """Run a query over the arrays as they are now; a statement that changes them is refused."""
         if not self._entries and not self._moves:
-            return self._store.sql(query, names, args, params)
-        arrays = {name: self._now(name) for name in self.names()}
-        return scratch(arrays, lambda store: store.sql(query, names, args, params).kept())
+            return self._store.sql(query, names, args, params, read_only=True)
+
+        def run(store: Any) -> Any:
+            return store.sql(query, names, args, params, read_only=True).kept()
+
+        return scratch({name: self._now(name) for name in self.names()}, run)
 
     @_locked
     def attrs(self, name: str | None) -> str:

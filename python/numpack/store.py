@@ -426,6 +426,10 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
         call; its rows are computed when the `Result` is asked for them. A query that cannot be
         parsed or planned is an SQLError (a ValueError), here and not later.
 
+        INSERT, UPDATE, DELETE, TRUNCATE, MERGE, CREATE TABLE AS and DROP TABLE have changed the
+        store, each as one commit, when this returns; the one row of their result is the number of
+        rows changed, `count`. Inside `batch_mode()` and with mode r they are a ReadOnlyError.
+
         Parameters
         ----------
         query : str
@@ -438,7 +442,9 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
         >>> with NumPack("q.npk", drop_if_exists=True) as npk:
         ...     npk.save({"id": np.arange(4), "score": np.array([1.0, 2.0, 3.0, 4.0])})
         ...     npk.sql("SELECT sum(id) AS total FROM self WHERE score > ?", 1.5).to_numpy()
+        ...     npk.sql("UPDATE self SET score = 0 WHERE id IN (1, 3)").to_numpy()
         {'total': array([6])}
+        {'count': array([2], dtype=uint64)}
         """
         if not isinstance(query, str):
             raise TypeError(f"query must be a str, not {type(query).__name__}")

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import os
 import pkgutil
 import re
 import subprocess
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from support import ROOT
 
-BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.M | re.S)
+BLOCK = re.compile(r"^```(python|console)[^\n]*\n(.*?)^```", re.M | re.S)
+# A command behind `$ ` and what it prints, errors included; `...` stands for what differs.
+COMMAND = re.compile(r"^\$ ([^\n]*\n)((?:[^$\n][^\n]*\n|\n)*)", re.M)
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SCRIPTS = {path: path.read_text() for path in sorted((ROOT / "examples").glob("*.py"))}
 # A script that another one starts is a part of that one.
@@ -25,14 +28,41 @@ EXAMPLES = [
 
 
 def blocks(document):
-    """The python blocks of a document, each behind as many newlines as stand before it."""
+    """Language and text of the blocks of a document, behind as many newlines as before."""
     text = document.read_text()
     for found in BLOCK.finditer(text):
-        yield "\n" * text.count("\n", 0, found.start(1)) + found[1]
+        yield found[1], "\n" * text.count("\n", 0, found.start(2)) + found[2]
+
+
+def run_commands(block):
+    """Compares what the commands of a block print with what stands there."""
+    commands = COMMAND.findall(block)
+    assert len(commands) == block.count("\n$ ")
+    for command, expected in commands:
+        environment = dict(os.environ)
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        finished = subprocess.run(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            env=environment,
+        )
+        got = finished.stdout
+        assert doctest.OutputChecker().check_output(expected, got, doctest.ELLIPSIS), (
+            f"$ {command}{got}instead of\n{expected}"
+        )
+        # `; echo $?` shows the code of an error where it matters.
+        assert (finished.returncode != 0) == (
+            expected.startswith("error: ") and "echo" not in command
+        ), finished
 
 
 def test_there_are_documents_and_examples():
     assert list(blocks(ROOT / "README.md"))
+    assert sum(text.count("\n$ ") for _, text in blocks(ROOT / "docs" / "cli.md")) > 20
     assert EXAMPLES
 
 
@@ -41,8 +71,11 @@ def test_the_blocks_of_a_document_run(document, tmp_path, monkeypatch):
     """In their order, in one namespace, in an empty directory."""
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
-    for block in blocks(document):
-        exec(compile(block, str(document), "exec"), namespace)
+    for language, block in blocks(document):
+        if language == "console":
+            run_commands(block)
+        else:
+            exec(compile(block, str(document), "exec"), namespace)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

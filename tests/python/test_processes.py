@@ -133,6 +133,44 @@ def test_two_appenders_lose_nothing(path):
         assert found[found[:, 0] == mark, 1].tolist() == list(range(200))
 
 
+CHANGER = """
+import sys
+import numpy as np
+from numpack import NumPack
+
+with NumPack(sys.argv[1]) as npk:
+    exec(sys.argv[2])
+"""
+
+
+def test_what_queries_have_seen_of_a_column_is_forgotten_with_every_change(npk, path):
+    npk.save({"id": np.arange(100_000), "x": np.arange(100_000) / 2})
+    find = "SELECT row_id FROM self WHERE id < 0"
+    least = "SELECT min(id) AS low, max(id) AS high FROM self"
+
+    def rows():
+        # The first time sees all blocks, the second time skips them.
+        both = [npk.sql(find).to_numpy()["row_id"].tolist() for _ in range(2)]
+        assert both[0] == both[1]
+        return both[0]
+
+    def ends():
+        found = npk.sql(least).to_numpy()
+        return [found["low"][0], found["high"][0]]
+
+    assert (rows(), ends()) == ([], [0, 99_999])
+    run_python(CHANGER, path, "npk.replace({'id': np.array([-5])}, [70_000])")
+    assert (rows(), ends()) == ([70_000], [-5, 99_999])
+    run_python(CHANGER, path, "npk.drop(['id', 'x'], [3, 99_999])")
+    assert (rows(), ends()) == ([69_999], [-5, 99_998])
+    more = "npk.append({'id': np.array([-6, 7]), 'x': np.array([0.0, 0.0])})"
+    run_python(CHANGER, path, more)
+    assert (rows(), ends()) == ([69_999, 99_998], [-6, 99_998])
+    again = "npk.save({'id': np.arange(100_000) - 1, 'x': np.zeros(100_000)})"
+    run_python(CHANGER, path, again)
+    assert (rows(), ends()) == ([0], [-1, 99_998])
+
+
 SAVER = """
 import sys
 import numpy as np

@@ -119,7 +119,7 @@ fn find_digits(line: &str, count: usize) -> Option<usize> {
 }
 
 /// Every file of a store with its bytes.
-fn bytes(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn bytes(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for directory in [dir.to_path_buf(), dir.join(".npk")] {
         for entry in fs::read_dir(directory).unwrap() {

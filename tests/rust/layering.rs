@@ -137,6 +137,8 @@ fn only_the_engine_touches_files() {
         let test = name.contains("/tests/") || name.ends_with("tests.rs");
         let may = name.starts_with("crates/numpack-engine/")
             || name.starts_with("crates/numpack-convert/")
+            // Rows on their way into a store lie in temporary files of DataFusion's.
+            || name == "crates/numpack-datafusion/src/dml/values.rs"
             // The prompt's history lies in the user's home.
             || name == "crates/numpack-cli/src/prompt/history.rs";
         if test || may {

@@ -9,6 +9,7 @@
 mod arrow_views;
 mod cli;
 mod cli_convert;
+mod cli_sql;
 mod cli_verify;
 mod file_size;
 mod layering;

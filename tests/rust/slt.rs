@@ -2,6 +2,7 @@
 mod store;
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
@@ -13,6 +14,9 @@ use sqllogictest::{DB, DBOutput, DefaultColumnType, Runner};
 use tempfile::TempDir;
 
 use self::store::{FixtureError, change_store, new_directory, new_store};
+
+/// Of every query.
+const THREADS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
 /// One test a file, and one that no file is forgotten.
 macro_rules! files {
@@ -33,10 +37,16 @@ macro_rules! files {
 
 files! {
     catalog: "catalog.slt",
+    changes_delete: "changes/delete.slt",
+    changes_insert: "changes/insert.slt",
+    changes_tables: "changes/tables.slt",
+    changes_update: "changes/update.slt",
     complex: "complex.slt",
     deleted_rows: "deleted_rows.slt",
     errors: "errors.slt",
+    explain_bounds: "explain/bounds.slt",
     explain_filters: "explain/filters.slt",
+    explain_partitions: "explain/partitions.slt",
     explain_scan: "explain/scan.slt",
     explain_vectors: "explain/vectors.slt",
     filters: "filters.slt",
@@ -99,7 +109,8 @@ impl DB for Database {
     type ColumnType = DefaultColumnType;
 
     fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Failure> {
-        let options = ConnectionOptions::default();
+        // Plans are the same on every machine.
+        let options = ConnectionOptions::default().with_threads(THREADS);
         if let Some(declaration) = sql.strip_prefix("new store") {
             let (dir, store) = new_store(declaration).map_err(Failure::Fixture)?;
             self.current = Some(Fixture {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use numpack_convert::Format;
 
+use crate::output::Color;
 use crate::rows;
 
 /// Look into NumPack stores: directories of fixed-width arrays.
@@ -15,6 +16,16 @@ use crate::rows;
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// When to color: on a terminal (if NO_COLOR is not set), always, or never
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
+    pub(crate) color: Color,
 }
 
 /// The commands.
@@ -72,6 +83,9 @@ pub(crate) enum Command {
         /// Write the rows into this file
         #[arg(short = 'o', long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Let statements change what is there: INSERT, UPDATE, DELETE, CREATE TABLE and others
+        #[arg(short = 'w', long)]
+        write: bool,
         /// The same as --format json
         #[arg(long, conflicts_with = "format")]
         json: bool,

@@ -16,9 +16,13 @@ impl Cancel {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// The next query is not stopped by what was typed during the last one.
+    pub(crate) fn forget(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
     /// From here on Ctrl-C asks the query to stop, instead of ending the process.
     pub(crate) fn watch(&self) -> std::io::Result<Watch> {
-        self.0.store(false, Ordering::Relaxed);
         Ok(Watch(signal_hook::flag::register(
             SIGINT,
             Arc::clone(&self.0),

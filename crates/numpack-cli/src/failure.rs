@@ -14,10 +14,10 @@ pub(crate) enum Failure {
     Convert(numpack_convert::Error),
     /// The query could not be planned or run.
     Sql(Box<SqlError>),
-    /// Its text says what is wrong with what was asked for, with a hint.
+    /// The options do not go together; the text has a hint.
     Usage(String),
-    /// Its text names the array asked for and the arrays there are.
-    NoSuchArray(String),
+    /// What was asked for cannot be done with what is there; the text has a hint.
+    Request(String),
     /// Something is wrong with the store, which has been said.
     Found,
     /// The result could not be written.
@@ -37,7 +37,12 @@ impl fmt::Display for Failure {
             },
             Self::Sql(error) => {
                 // Messages of SQL may take several lines.
-                let text = error.to_string();
+                let text = match &**error {
+                    SqlError::ReadOnly { statement } => {
+                        format!("{statement}: only queries are run")
+                    }
+                    other => other.to_string(),
+                };
                 let words: Vec<&str> = text.split_whitespace().collect();
                 f.write_str(&words.join(" "))?;
                 match sql_hint(error) {
@@ -45,7 +50,7 @@ impl fmt::Display for Failure {
                     None => Ok(()),
                 }
             }
-            Self::NoSuchArray(text) | Self::Usage(text) => f.write_str(text),
+            Self::Request(text) | Self::Usage(text) => f.write_str(text),
             Self::Found => f.write_str("problems were found"),
             Self::Output(error) => write!(f, "cannot write the result: {error}"),
         }
@@ -58,6 +63,7 @@ fn hint(error: &numpack::Error) -> Option<&'static str> {
         numpack::Error::NoStore { .. } => {
             Some("a store is a directory that holds metadata.npkm or .npk/journal")
         }
+        numpack::Error::NotFound { .. } => Some("`numpack ls DIR` lists the arrays"),
         numpack::Error::Busy { .. } => Some("a writer holds the store; try again when it is done"),
         numpack::Error::Corrupt { .. } => {
             Some("`numpack journal DIR` shows how far the journal can be read")
@@ -91,6 +97,7 @@ fn convert_hint(error: &numpack_convert::Error) -> Option<&'static str> {
 fn sql_hint(error: &SqlError) -> Option<&'static str> {
     match error {
         SqlError::Engine(error) => hint(error),
+        SqlError::ReadOnly { .. } => Some("--write lets statements change what is there"),
         SqlError::UnequalRows { .. } => Some("each array is a table of its own: FROM name"),
         SqlError::DataFusion(error) => {
             let text = error.to_string();

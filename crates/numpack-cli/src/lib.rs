@@ -41,8 +41,8 @@ pub const EXIT_USAGE: u8 = 2;
 
 /// Runs one command on this process's own standard streams and returns its exit code.
 ///
-/// `args` starts with the program's name, as [`std::env::args_os`] does. Colors appear only on a
-/// terminal, and not if `NO_COLOR` is set.
+/// `args` starts with the program's name, as [`std::env::args_os`] does. Unless `--color` says
+/// otherwise, colors appear only on a terminal, and not if `NO_COLOR` is set.
 pub fn main_with<I, T>(args: I) -> u8
 where
     I: IntoIterator<Item = T>,
@@ -58,7 +58,8 @@ where
 }
 
 /// Runs one command, writing results to `out` and complaints to `err`, and returns its exit code:
-/// 0 for success, 1 for an error, 2 for a command line that makes no sense.
+/// 0 for success, 1 for an error, 2 for a command line that makes no sense. `style` is what
+/// `--color auto` stands for.
 ///
 /// A reader of `out` that goes away (`numpack ls DIR | head -1`) is no error.
 pub fn run<I, T>(args: I, out: &mut dyn Write, err: &mut dyn Write, style: Style) -> u8
@@ -70,6 +71,7 @@ where
         Ok(args) => args,
         Err(usage) => return explain(&usage, out, err, style),
     };
+    let style = style.under(args.color);
     let done = commands::run(&args.command, out, style).and_then(|()| Ok(out.flush()?));
     match done {
         Ok(()) => EXIT_OK,
@@ -80,9 +82,13 @@ where
             EXIT_ERROR
         }
         Err(failure) => {
-            // Nobody is left to tell if this write fails too; the exit code still says it.
+            // Nobody is left to tell if these writes fail too; the exit code still says it.
+            let _ = out.flush();
             let _ = writeln!(err, "{} {failure}", style.error("error:"));
-            EXIT_ERROR
+            match failure {
+                Failure::Usage(_) => EXIT_USAGE,
+                _ => EXIT_ERROR,
+            }
         }
     }
 }

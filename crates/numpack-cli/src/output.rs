@@ -1,6 +1,7 @@
 //! How results look: tables for people, JSON for programs.
 use std::io::Write;
 
+use clap::ValueEnum;
 use comfy_table::{Attribute, Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -15,7 +16,31 @@ pub struct Style {
     pub color_err: bool,
 }
 
+/// What `--color` may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// As the surroundings ask for.
+    Auto,
+    /// Also into files and pipes, and whatever `NO_COLOR` says.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
 impl Style {
+    /// What is left of the surroundings' style under `--color`.
+    pub(crate) fn under(self, color: Color) -> Self {
+        let both = |wanted| Self {
+            color_out: wanted,
+            color_err: wanted,
+        };
+        match color {
+            Color::Auto => self,
+            Color::Always => both(true),
+            Color::Never => both(false),
+        }
+    }
+
     /// `text` as the head of a complaint.
     pub(crate) fn error(self, text: &str) -> String {
         if self.color_err {
@@ -81,6 +106,11 @@ pub(crate) fn facts(out: &mut dyn Write, facts: &[(&str, String)]) -> Result<(),
 pub(crate) fn json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     Ok(writeln!(out)?)
+}
+
+/// `1 row`, `2 rows`.
+pub(crate) fn row_count(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "row" } else { "rows" })
 }
 
 /// A length in bytes for people: `40.0 MB`, in powers of ten as disks are sold.

@@ -20,8 +20,11 @@ impl Bar {
         self.0.set_length(progress.total);
         self.0.set_position(progress.done);
     }
+}
 
-    pub(crate) fn clear(&self) {
+/// The line is free again for what is said next, be it a result or an error.
+impl Drop for Bar {
+    fn drop(&mut self) {
         self.0.finish_and_clear();
     }
 }

@@ -1,6 +1,6 @@
 //! The rows of a query as a table, csv, JSON or Parquet.
 use std::cell::Cell;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,9 +28,9 @@ const SHOWN: usize = 2;
 pub(crate) enum Format {
     /// Columns for people, vectors and long results shortened
     Table,
-    /// A header and a line a row
+    /// A header and a line a row; an empty line between statements
     Csv,
-    /// One array of objects
+    /// One array of objects a statement, each on a line of its own
     Json,
     /// Apache Parquet, with -o only
     Parquet,
@@ -112,7 +112,7 @@ fn lean(data_type: &DataType) -> Lean {
 
 /// A value for people: nulls are named, vectors shortened.
 fn cell(column: &ArrayRef, row: usize) -> Result<String, ArrowError> {
-    if column.is_null(row) {
+    if column.is_null(row) || *column.data_type() == DataType::Null {
         return Ok("NULL".to_owned());
     }
     let values = match column.data_type() {
@@ -137,7 +137,45 @@ fn text(column: &ArrayRef, row: usize) -> Result<String, ArrowError> {
     formatter.value(row).try_to_string()
 }
 
+/// Remembers why a write failed: the csv writer keeps no more than the text.
+struct Noting<'a> {
+    out: &'a mut dyn Write,
+    failed: Option<io::ErrorKind>,
+}
+
+impl Noting<'_> {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.failed = Some(error.kind());
+        }
+        result
+    }
+}
+
+impl Write for Noting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.out.flush();
+        self.note(flushed)
+    }
+}
+
 fn csv(rows: Rows, out: &mut dyn Write) -> Result<usize, Failure> {
+    let mut out = Noting { out, failed: None };
+    let written = csv_into(rows, &mut out);
+    match out.failed {
+        Some(kind) if written.is_err() && kind == io::ErrorKind::BrokenPipe => {
+            Err(Failure::Output(kind.into()))
+        }
+        _ => written,
+    }
+}
+
+fn csv_into(rows: Rows, out: &mut Noting<'_>) -> Result<usize, Failure> {
     let given = rows.schema();
     let fields = given.fields().iter().map(|field| {
         if field.data_type().is_nested() {

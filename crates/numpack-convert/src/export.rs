@@ -139,7 +139,11 @@ fn table(
     path: &Path,
     meter: &mut Meter<'_>,
 ) -> Result<()> {
-    let options = ArrowOptions::default();
+    // Booleans are booleans for every reader, and `true` and `false` in csv.
+    let options = ArrowOptions {
+        bool8: false,
+        ..ArrowOptions::default()
+    };
     if let Some(scalar) = arrays.iter().find(|array| array.ndim() == 0) {
         return Err(Error::Request(format!(
             "array \"{}\" is 0-d: it is no column of a table",

@@ -37,6 +37,19 @@ pub struct Imported {
     pub shape: Vec<u64>,
 }
 
+/// Whether files are there, may be read, and are of a known format, before a store is made for them.
+///
+/// # Errors
+/// Files that cannot be opened, and extensions that name no format.
+pub fn check_readable(files: &[impl AsRef<Path>], options: &ImportOptions) -> Result<()> {
+    for file in files {
+        let file = file.as_ref();
+        File::open(file).at(file)?;
+        options.format.map_or_else(|| Format::of(file), Ok)?;
+    }
+    Ok(())
+}
+
 /// Takes files over into a store, all of them or nothing, and tells `tell` how far it is.
 ///
 /// # Errors

@@ -38,7 +38,7 @@ mod text;
 pub use error::{Error, Result};
 pub use export::{ExportOptions, Exported, export, write_batches};
 pub use format::Format;
-pub use import::{ImportOptions, Imported, import};
+pub use import::{ImportOptions, Imported, check_readable, import};
 pub use output::Output;
 pub use progress::Progress;
 pub use text::read_text;

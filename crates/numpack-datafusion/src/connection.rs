@@ -13,15 +13,18 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use numpack_engine::{Interrupt, Mode, Options, Store};
 
 use crate::directory::Directory;
+use crate::errands::Errands;
 use crate::error::{Result, SqlError};
 use crate::instants::Instants;
 use crate::params::{Params, in_memory};
 use crate::query::Query;
-use crate::query_catalog::{QueryCatalog, SessionTables};
+use crate::query_catalog::QueryCatalog;
 use crate::reach::Reach;
 use crate::runtime::{Asking, Threads};
 use crate::session;
+use crate::session_tables::SessionTables;
 use crate::sources::Sources;
+use crate::statements;
 
 /// Functions, rules and configuration, which take milliseconds to put together and are the same
 /// for every query; each query brings its own catalogs.
@@ -82,7 +85,8 @@ impl ConnectionOptions {
         self
     }
 
-    /// Whether the stores of a directory are opened such that nothing in them can change.
+    /// Whether statements that change a store are refused, and the stores of a directory opened
+    /// for reading.
     #[must_use]
     pub fn with_read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
@@ -171,6 +175,7 @@ pub struct Connection {
     threads: Arc<Threads>,
     asking: Asking,
     external_access: bool,
+    pub(crate) read_only: bool,
 }
 
 impl Connection {
@@ -242,6 +247,7 @@ impl Connection {
             threads,
             asking: Asking::new(options.interrupt),
             external_access: options.external_access,
+            read_only: options.read_only,
         })
     }
 
@@ -276,14 +282,24 @@ impl Connection {
         }
     }
 
-    /// Plans a query, which fixes the instant that it reads. Nothing has run yet.
+    /// Plans a query, which fixes the instant that it reads; nothing of it has run yet. A statement
+    /// that changes something, as a transaction of its own, has done so when this returns, and
+    /// gives the number of rows that it changed as the column `count`.
     ///
     /// # Errors
-    /// [`SqlError::UnequalRows`] where such arrays are named as a table, [`SqlError::NotAQuery`],
+    /// [`SqlError::UnequalRows`] where such arrays are named as a table, [`SqlError::NotPossible`],
     /// [`SqlError::Usage`] for parameters that do not fit, [`SqlError::NoAccess`], and what
     /// DataFusion and the engine report.
     pub async fn query(&self, sql: &str, params: impl Into<Params>) -> Result<Query> {
-        let params = params.into();
+        self.planned(sql, params.into(), None).await
+    }
+
+    async fn planned(
+        &self,
+        sql: &str,
+        params: Params,
+        errands: Option<Arc<Errands>>,
+    ) -> Result<Query> {
         let instants = Arc::new(Instants::default());
         let reach = Arc::new(Reach {
             external_access: self.external_access,
@@ -292,6 +308,9 @@ impl Connection {
         let mut state = self.state.clone();
         state.mark_start_execution();
         state.config_mut().set_extension(Arc::clone(&reach));
+        if let Some(errands) = errands {
+            state.config_mut().set_extension(errands);
+        }
         let catalog = QueryCatalog {
             sources: Arc::clone(&self.sources),
             session: Arc::clone(&self.session),
@@ -299,24 +318,30 @@ impl Connection {
             instants,
         };
         state.register_catalog_list(catalog.alone());
-        Query::plan(self, state, &reach, sql, &params).await
+        statements::run(self, state, &reach, sql, &params).await
     }
 
-    /// As [`query`](Self::query), on threads of our own, waiting until it is planned.
+    /// As [`query`](Self::query), on threads of our own, waiting until it is planned. What a
+    /// statement changes is committed by the thread that calls this.
     ///
     /// # Errors
     /// As for [`query`](Self::query); also [`SqlError::Interrupted`] and
     /// [`SqlError::InsideRuntime`].
     pub fn sql(&self, sql: &str, params: impl Into<Params>) -> Result<Query> {
         let (this, sql, params) = (self.clone(), sql.to_owned(), params.into());
-        self.block_on(async move { this.query(&sql, params).await })
+        let errands = Errands::of_this_thread();
+        let asked = Arc::clone(&errands);
+        let query = async move { this.planned(&sql, params, Some(asked)).await };
+        let planned = self.threads.block_on(query, self.asking(), Some(&errands));
+        errands.end();
+        planned
     }
 
     pub(crate) fn block_on<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.threads.block_on(future, self.asking.clone())
+        self.threads.block_on(future, self.asking(), None)
     }
 
     pub(crate) fn threads(&self) -> &Arc<Threads> {

@@ -3,9 +3,10 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use numpack_engine::{Options, Store, stores_in};
+use numpack_engine::{Mode, Options, Store, stores_in};
 
-use crate::error::Result;
+use crate::error::{Result, SqlError};
+use crate::place::Place;
 
 /// What a store's directory may end with and its table does without.
 const SUFFIX: &str = ".npk";
@@ -63,6 +64,42 @@ impl Directory {
         [name.to_owned(), format!("{name}{SUFFIX}")]
             .into_iter()
             .find(|store| is_a_name(store) && Store::exists(&self.path.join(store)))
+    }
+
+    /// Where the store lies, or will lie, that is the table `name`.
+    pub(crate) fn place(&self, name: &str) -> Result<Place> {
+        if !is_a_name(name) {
+            return Err(SqlError::Usage(format!(
+                "table \"{name}\": no store can have this name in a directory"
+            )));
+        }
+        let store = self.store_name(name);
+        let store = store.unwrap_or_else(|| {
+            if name.ends_with(SUFFIX) {
+                name.to_owned()
+            } else {
+                format!("{name}{SUFFIX}")
+            }
+        });
+        Ok(Place::Store {
+            table: name.to_owned(),
+            path: self.path.join(store),
+            options: self.options.clone(),
+        })
+    }
+
+    /// Closes and removes the store that is the table `name`.
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        let Some(store) = self.store_name(name) else {
+            return Ok(());
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.options.mode != Mode::Read
+            && let Some(opened) = open.remove(&store)
+        {
+            opened.close()?;
+        }
+        Ok(Store::remove(&self.path.join(store), &self.options)?)
     }
 
     /// Closes the stores that have been opened.

@@ -57,11 +57,66 @@ pub enum SqlError {
         found: String,
     },
 
-    /// The statement is not one that only reads.
-    #[error("{statement} is not possible here: SQL over a store only reads so far")]
-    NotAQuery {
+    /// An INSERT leaves arrays out, and a store has no place for what is not there.
+    #[error(
+        "INSERT INTO {table}: {count} {nouns} missing ({missing}), and every array of a table gets \
+         a row",
+        nouns = if *count == 1 { "column is" } else { "columns are" }
+    )]
+    MissingColumns {
+        /// The table, as the statement calls it.
+        table: String,
+        /// The columns.
+        missing: String,
+        /// How many they are.
+        count: usize,
+    },
+
+    /// A statement gives a value to `row_id`.
+    #[error("{verb} of row_id: it is the position of a row in its table and follows by itself")]
+    RowIdGiven {
+        /// What the statement would do.
+        verb: &'static str,
+    },
+
+    /// A statement that changes a store was planned by a session that cannot carry it out.
+    #[error(
+        "{verb} on a NumPack table is not possible in this session: DataFusion alone does not say \
+         which rows a statement means; call numpack_datafusion::register() with your SessionContext, \
+         or begin with numpack_datafusion::session()"
+    )]
+    NotRegistered {
+        /// What the statement would do.
+        verb: &'static str,
+    },
+
+    /// A statement that a connection over stores knows nothing to do with.
+    #[error("{statement} is not possible over stores")]
+    NotPossible {
         /// What the statement is, as DataFusion names it.
         statement: String,
+    },
+
+    /// A statement that changes a store, on a connection that only reads.
+    #[error(
+        "{statement}: only queries are possible here (the connection only reads, or a batch_mode() \
+         block is open)"
+    )]
+    ReadOnly {
+        /// What the statement is.
+        statement: String,
+    },
+
+    /// CREATE TABLE in a store, where a table is one array, of something else than one column.
+    #[error(
+        "CREATE TABLE {name}: a table of a store is one array, and the query gives {columns} columns; \
+         select one column, or connect to a directory of stores, where a new table is a store"
+    )]
+    NotOneColumn {
+        /// The table.
+        name: String,
+        /// How many columns the query gives, `row_id` not counted.
+        columns: usize,
     },
 
     /// An argument, an option or a parameter that makes no sense.

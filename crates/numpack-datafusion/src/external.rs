@@ -3,12 +3,12 @@
 
 use datafusion::common::TableReference;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{CreateExternalTable, DropTable};
+use datafusion::logical_expr::CreateExternalTable;
 
 use crate::connection::Connection;
 use crate::error::{Result, SqlError};
+use crate::place::schema_and_name;
 use crate::reach::Reach;
-use crate::session::{CATALOG, SCHEMA};
 
 /// Makes the table that the statement asks for.
 pub(crate) async fn create(
@@ -43,20 +43,12 @@ pub(crate) async fn create(
     Ok(())
 }
 
-/// Takes a table away that [`create`] has made; false where it has made none of this name.
-pub(crate) fn drop_table(connection: &Connection, command: &DropTable) -> bool {
-    let name = plain(&command.name);
-    name.is_ok_and(|name| connection.session.remove(name).is_some())
-}
-
 /// The name of a table of the connection, which lie in the default schema.
 fn plain(name: &TableReference) -> Result<&str> {
-    let catalog = name.catalog().unwrap_or(CATALOG);
-    let schema = name.schema().unwrap_or(SCHEMA);
-    if (catalog, schema) == (CATALOG, SCHEMA) {
-        return Ok(name.table());
+    match schema_and_name(name)? {
+        (None, table) => Ok(table),
+        (Some(_), _) => Err(SqlError::Usage(format!(
+            "table \"{name}\": external tables have a plain name"
+        ))),
     }
-    Err(SqlError::Usage(format!(
-        "table \"{name}\": external tables have a plain name"
-    )))
 }

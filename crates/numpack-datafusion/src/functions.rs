@@ -14,7 +14,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
 pub(crate) use distance::Distance;
-pub(crate) use vector::vectors;
+pub(crate) use vector::{vectors, whole};
 
 /// Gives a DataFusion session the functions of vectors and complex numbers that
 /// [`session`](crate::session) has.

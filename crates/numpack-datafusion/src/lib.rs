@@ -28,6 +28,8 @@
 mod catalog;
 mod connection;
 mod directory;
+mod dml;
+mod errands;
 mod error;
 mod external;
 mod factory;
@@ -37,6 +39,7 @@ mod instants;
 mod item;
 mod nearest;
 mod params;
+mod place;
 mod query;
 mod query_catalog;
 mod reach;
@@ -47,14 +50,19 @@ mod runtime;
 mod scan;
 mod schema;
 mod session;
+mod session_tables;
 mod source;
 mod sources;
+mod spread;
+mod statements;
 mod table;
+mod zones;
 
 pub use datafusion::common::ScalarValue;
 
 pub use catalog::NumPackCatalog;
 pub use connection::{Connection, ConnectionOptions};
+pub use dml::{ChangeRule, NumPackPlanner, sql};
 pub use error::{Result, SqlError};
 pub use factory::{NUMPACK, NumPackTableFactory};
 pub use functions::register_functions;

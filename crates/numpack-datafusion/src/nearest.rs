@@ -1,6 +1,8 @@
 //! Scans that compute distances, and the nearest rows in one pass.
 
+mod join;
 mod ranking;
+mod rule;
 mod search;
 
 use std::fmt;
@@ -25,6 +27,7 @@ use futures::StreamExt;
 
 use crate::source::NumPackSource;
 use ranking::Ranking;
+pub(crate) use rule::NearestJoinRule;
 use search::Search;
 
 /// A scan with distances among its columns, that may come in the order of one of them.
@@ -157,7 +160,8 @@ impl DataSource for DistanceSource {
     }
 
     fn output_partitioning(&self) -> Partitioning {
-        Partitioning::UnknownPartitioning(1)
+        // What is ranked is one part: a scan of several gives no order.
+        self.source.output_partitioning()
     }
 
     fn eq_properties(&self) -> EquivalenceProperties {

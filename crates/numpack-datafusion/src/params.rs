@@ -95,6 +95,17 @@ impl Params {
         Ok(plan.with_param_values(ParamValues::Map(values))?)
     }
 
+    /// Fails where values are given.
+    pub(crate) fn none(&self) -> Result<()> {
+        if self.positional.is_empty() && self.named.is_empty() {
+            return Ok(());
+        }
+        Err(SqlError::Usage(format!(
+            "PREPARE takes no values, EXECUTE does: {}",
+            self.given()
+        )))
+    }
+
     fn given(&self) -> String {
         let names: Vec<String> = self.named.keys().map(|name| format!("${name}")).collect();
         match (self.positional.len(), names.join(", ")) {

@@ -2,12 +2,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use datafusion::common::DataFusionError;
 use datafusion::common::stats::Precision;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
@@ -16,9 +14,7 @@ use numpack_engine::Store;
 
 use crate::connection::{Connection, ConnectionOptions};
 use crate::error::{Result, SqlError};
-use crate::external;
-use crate::params::{Params, numbered};
-use crate::reach::Reach;
+use crate::params::Params;
 use crate::rows::Rows;
 
 /// The rows that a query gave.
@@ -67,37 +63,20 @@ struct Planned {
 }
 
 impl Query {
-    pub(crate) async fn plan(
+    /// A statement that has run, and what it gave.
+    pub(crate) fn of_batches(
         connection: &Connection,
-        state: SessionState,
-        reach: &Reach,
-        sql: &str,
-        params: &Params,
-    ) -> Result<Self> {
-        let logical = state.create_logical_plan(&numbered(sql)?).await?;
-        let logical = params.bind(logical)?;
-        let done = match &logical {
-            LogicalPlan::Ddl(DdlStatement::CreateExternalTable(command)) => {
-                external::create(connection, &state, reach, command).await?;
-                true
-            }
-            LogicalPlan::Ddl(DdlStatement::DropTable(command)) => {
-                external::drop_table(connection, command)
-            }
-            _ => false,
-        };
-        if done {
-            return Ok(Self {
-                connection: connection.clone(),
-                schema: Arc::new(logical.schema().as_arrow().clone()),
-                work: Work::Done(Vec::new()),
-            });
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> Self {
+        Self {
+            connection: connection.clone(),
+            schema,
+            work: Work::Done(batches),
         }
-        refuse_changes(&logical)?;
-        Self::read(connection, state, &logical).await
     }
 
-    async fn read(
+    pub(crate) async fn read(
         connection: &Connection,
         state: SessionState,
         logical: &LogicalPlan,
@@ -177,11 +156,13 @@ impl Query {
     /// As for [`rows`](Self::rows).
     pub fn kept(&self) -> Result<Self> {
         let QueryResult { schema, batches } = self.collect()?;
-        Ok(Self {
-            connection: self.connection.clone(),
-            schema,
-            work: Work::Done(batches),
-        })
+        Ok(Self::of_batches(&self.connection, schema, batches))
+    }
+
+    /// The query as one that has run.
+    pub(crate) async fn done(&self) -> Result<Self> {
+        let batches = self.gather().await?;
+        Ok(Self::of_batches(&self.connection, self.schema(), batches))
     }
 
     /// The number of rows, where it is known without running the query.
@@ -322,18 +303,4 @@ pub fn sql_collect(store: &Store, sql: &str) -> Result<QueryResult> {
     }
     let connection = Connection::over(store, options)?;
     connection.sql(sql, Params::default())?.collect()
-}
-
-fn refuse_changes(plan: &LogicalPlan) -> Result<()> {
-    let read_only = SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false);
-    read_only.verify_plan(plan).map_err(|error| match error {
-        // "DML not supported: Delete" and the like: what follows the colon is the statement.
-        DataFusionError::Plan(text) => SqlError::NotAQuery {
-            statement: text.rsplit(": ").next().unwrap_or(&text).to_owned(),
-        },
-        other => other.into(),
-    })
 }

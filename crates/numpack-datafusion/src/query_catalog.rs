@@ -1,7 +1,7 @@
 //! The tables that one query can name, all of one instant for each store.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{
@@ -15,36 +15,9 @@ use crate::error::Result;
 use crate::instants::Instants;
 use crate::relation::Relation;
 use crate::session::{CATALOG, SCHEMA};
+use crate::session_tables::SessionTables;
 use crate::sources::{Source, Sources, array_tables};
-use crate::table::NumPackTable;
-
-/// Tables by name that live as long as their connection.
-#[derive(Debug, Default)]
-pub(crate) struct SessionTables(Mutex<BTreeMap<String, Arc<dyn TableProvider>>>);
-
-impl SessionTables {
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
-        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.get(name).map(Arc::clone)
-    }
-
-    /// Adds or replaces a table.
-    pub(crate) fn set(&self, name: &str, table: Arc<dyn TableProvider>) {
-        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.insert(name.to_owned(), table);
-    }
-
-    /// Takes a table away.
-    pub(crate) fn remove(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
-        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.remove(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.keys().cloned().collect()
-    }
-}
+use crate::table::{Live, NumPackTable};
 
 /// What a query sees.
 #[derive(Clone, Debug)]
@@ -74,10 +47,8 @@ impl QueryCatalog {
             return Ok(None);
         };
         let relation = Relation::all(&self.snapshot(&source)?)?;
-        Ok(Some(Arc::new(NumPackTable::instant(
-            relation,
-            &source.store,
-        ))))
+        let live = Live::new(&source.store, &relation, false);
+        Ok(Some(Arc::new(NumPackTable::instant(relation, live))))
     }
 
     /// An array of the store that is the table `of`, as a table of its own.
@@ -90,10 +61,8 @@ impl QueryCatalog {
             return Ok(None);
         };
         let relation = Relation::of_array(array)?;
-        Ok(Some(Arc::new(NumPackTable::instant(
-            relation,
-            &source.store,
-        ))))
+        let live = Live::new(&source.store, &relation, true);
+        Ok(Some(Arc::new(NumPackTable::instant(relation, live))))
     }
 
     /// None also where the store cannot be read: the traits have no way to say so, and naming a

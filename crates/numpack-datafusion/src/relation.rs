@@ -84,6 +84,22 @@ impl Relation {
         self.rows
     }
 
+    /// The arrays, which are the first columns.
+    pub(crate) fn arrays(&self) -> &[ArraySnapshot] {
+        &self.arrays
+    }
+
+    /// The relation with the position of each row once more, as its last column.
+    pub(crate) fn with_position(&self, name: &str) -> Self {
+        let fields = self.schema.fields().iter().cloned();
+        let position = Arc::new(Field::new(name, DataType::Int64, false));
+        Self {
+            arrays: self.arrays.clone(),
+            schema: Arc::new(Schema::new(fields.chain([position]).collect::<Vec<_>>())),
+            rows: self.rows,
+        }
+    }
+
     /// The array behind a column; None for `row_id`.
     pub(crate) fn array(&self, column: usize) -> Option<&ArraySnapshot> {
         self.arrays.get(column)

@@ -14,6 +14,7 @@ use numpack_engine::Interrupt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
+use crate::errands::Errands;
 use crate::error::{Result, SqlError};
 
 /// How often a waiting thread asks whether it should stop.
@@ -58,15 +59,17 @@ impl Threads {
         Arc::clone(&SHARED)
     }
 
-    /// Runs `future` to its end on a thread of the pool, while this one waits and asks.
+    /// Runs `future` to its end on a thread of the pool, while this one waits, asks, and runs its
+    /// errands.
     pub(crate) fn block_on<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T>> + Send + 'static,
         mut asking: Asking,
+        errands: Option<&Errands>,
     ) -> Result<T> {
         let pool = self.pool()?;
         let mut task = pool.spawn(future);
-        match asking.wait(&mut task) {
+        match asking.wait(&mut task, errands) {
             Ok(Ok(result)) => result,
             Ok(Err(died)) => Err(DataFusionError::ExecutionJoin(Box::new(died)).into()),
             Err(error) => {
@@ -138,7 +141,9 @@ impl Drop for Pool {
         let runtime = self.runtime.take();
         if self.process == std::process::id() {
             // Not waiting: a task of the pool itself may drop it, or compute for long.
-            runtime.map(Runtime::shutdown_background);
+            if let Some(runtime) = runtime {
+                runtime.shutdown_background();
+            }
         } else {
             // Dropping it would wait for threads that do not exist here.
             std::mem::forget(runtime);
@@ -180,7 +185,11 @@ impl Asking {
     /// Waits for what other threads compute, and asks meanwhile.
     ///
     /// By the clock of this thread: the runtime's is driven by its workers, which may all compute.
-    pub(crate) fn wait<F: Future>(&mut self, future: F) -> Result<F::Output> {
+    pub(crate) fn wait<F: Future>(
+        &mut self,
+        future: F,
+        errands: Option<&Errands>,
+    ) -> Result<F::Output> {
         may_block()?;
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut context = Context::from_waker(&waker);
@@ -193,6 +202,9 @@ impl Asking {
                 thread::park_timeout(INTERRUPT_EVERY);
             } else {
                 thread::park();
+            }
+            if let Some(errands) = errands {
+                errands.run();
             }
             self.ask()?;
         }

@@ -4,10 +4,13 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use crate::dml::{ChangeRule, NumPackPlanner};
 use crate::factory::{NUMPACK, NumPackTableFactory};
 use crate::functions;
 use crate::item::ItemRewrite;
+use crate::nearest::NearestJoinRule;
 use crate::read_numpack::{READ_NUMPACK, ReadNumPack};
+use crate::spread;
 
 /// Names of the catalog and the schema that unqualified tables are looked up in.
 pub(crate) const CATALOG: &str = "numpack";
@@ -21,8 +24,14 @@ pub fn session() -> SessionContext {
     SessionContext::new_with_state(state(true))
 }
 
-/// Adds what SQL names to a session of your own: the table function [`ReadNumPack`],
-/// [`NumPackTableFactory`], and what [`register_functions`](crate::register_functions) adds.
+/// Teaches a session of your own to change stores by SQL, and adds what SQL names: the table function
+/// [`ReadNumPack`], [`NumPackTableFactory`], and what
+/// [`register_functions`](crate::register_functions) adds.
+///
+/// For changes it gets [`ChangeRule`] and [`NumPackPlanner`], which takes the place of another query
+/// planner; without them INSERT, UPDATE, DELETE, TRUNCATE and MERGE on a NumPack table are refused.
+/// Scans are read in parts by several threads only in a [`session`], whose rules know where order
+/// matters.
 ///
 /// ```
 /// use datafusion::prelude::SessionContext;
@@ -48,17 +57,25 @@ pub fn session() -> SessionContext {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn register(session: &SessionContext) {
-    extend(&mut session.state_ref().write());
+    let state = session.state_ref();
+    let mut state = state.write();
+    *state = extended(SessionStateBuilder::new_from_existing(state.clone()));
 }
 
-fn extend(state: &mut SessionState) {
+fn extended(builder: SessionStateBuilder) -> SessionState {
+    let mut state = builder
+        .with_analyzer_rule(Arc::new(ChangeRule))
+        .with_query_planner(Arc::new(NumPackPlanner::default()))
+        .with_physical_optimizer_rule(Arc::new(NearestJoinRule))
+        .build();
     state.register_udtf(READ_NUMPACK, Arc::new(ReadNumPack));
     let factories = state.table_factories_mut();
     factories.insert(NUMPACK.to_owned(), Arc::new(NumPackTableFactory));
     let known = state.register_function_rewrite(Arc::new(ItemRewrite::new()));
     known
-        .and_then(|()| functions::register(state))
+        .and_then(|()| functions::register(&mut state))
         .expect("sessions take functions and rewrites");
+    state
 }
 
 /// The state behind [`session`], with or without a catalog of its own.
@@ -71,9 +88,9 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
         // group-bys are still spread, by hash.
         .with_round_robin_repartition(false);
     config.options_mut().sql_parser.enable_ident_normalization = false;
-    let mut state = SessionStateBuilder::new_with_default_features()
-        .with_config(config)
-        .build();
-    extend(&mut state);
-    state
+    extended(
+        SessionStateBuilder::new_with_default_features()
+            .with_config(config)
+            .with_physical_optimizer_rules(spread::rules()),
+    )
 }

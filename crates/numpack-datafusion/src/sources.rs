@@ -1,7 +1,8 @@
 use numpack_engine::{Snapshot, Store};
 
 use crate::directory::Directory;
-use crate::error::Result;
+use crate::error::{Result, SqlError};
+use crate::place::Place;
 
 /// What a query calls the store that it runs over.
 pub(crate) const SELF: &str = "self";
@@ -66,6 +67,58 @@ impl Sources {
             Self::Directory(directory) => directory.store(name)?,
         };
         Ok(store.map(|store| Source { store, only: None }))
+    }
+
+    /// Where a table of this name lies or would lie.
+    ///
+    /// # Errors
+    /// A name that no new table can have.
+    pub(crate) fn place(&self, schema: Option<&str>, table: &str) -> Result<Place> {
+        let array = |source: Source| match source.only {
+            None => Ok(Place::Array {
+                store: source.store,
+                name: table.to_owned(),
+            }),
+            Some(_) => Err(SqlError::Usage(format!(
+                "table \"{table}\": this connection is over some arrays of a store; use one over the \
+                 store to make or drop tables"
+            ))),
+        };
+        let of_schema = schema.and_then(|schema| self.table_of_schema(schema));
+        let store = match (schema, of_schema) {
+            (_, Some(of)) => self.store(of)?,
+            (Some(schema), None) => {
+                return Err(SqlError::Usage(format!("there is no schema \"{schema}\"")));
+            }
+            (None, None) if self.has(table) => None,
+            (None, None) => self
+                .arrays_beside()
+                .map(|of| self.store(of))
+                .transpose()?
+                .flatten(),
+        };
+        match (store, self) {
+            (Some(store), _) => array(store),
+            (None, Self::Directory(directory)) => directory.place(table),
+            (None, Self::Store { .. }) => Err(SqlError::Usage(format!(
+                "table \"{table}\" is the store itself; an array of it can be made or dropped"
+            ))),
+            (None, Self::Stores(stores)) => {
+                let names = stores.iter().map(|(name, _)| name.as_str());
+                Err(SqlError::Usage(format!(
+                    "table \"{table}\": name the store of the array as its schema, one of {}",
+                    names.collect::<Vec<_>>().join(", ")
+                )))
+            }
+        }
+    }
+
+    /// Removes the store that is the table `name`, with its files.
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        match self {
+            Self::Directory(directory) => directory.remove(name),
+            Self::Store { .. } | Self::Stores(_) => Ok(()),
+        }
     }
 
     /// The name of the schema that holds the arrays of a store.

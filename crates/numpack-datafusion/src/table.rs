@@ -1,17 +1,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchemaRef, Result as DataFusionResult, Statistics, not_impl_err};
+use datafusion::common::{DFSchemaRef, Result as DataFusionResult, Statistics};
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use numpack_engine::{Mode, Options, Snapshot, Store};
 
-use crate::error::Result;
+use crate::error::{Result, SqlError};
 use crate::instants::Instants;
 use crate::relation::Relation;
 use crate::source::NumPackSource;
@@ -54,13 +54,71 @@ pub struct NumPackTable {
 /// Where a scan gets its arrays from.
 #[derive(Debug)]
 enum Origin {
-    /// From a snapshot of these arrays, taken anew by each scan.
-    Store { store: Store, names: Vec<String> },
-    /// From one instant, of a store where the table knows it.
+    /// From a snapshot taken anew by each scan.
+    Store(Live),
+    /// From one instant; of which store, if changes are to be possible.
     Instant {
         relation: Arc<Relation>,
-        store: Option<Store>,
+        live: Option<Live>,
     },
+}
+
+/// What a table is, apart from any instant: arrays of a store.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    store: Store,
+    names: Vec<String>,
+    /// One array alone, whose column is called `value`.
+    alone: bool,
+    /// A column with the position of each row behind the others, for statements that change rows.
+    position: Option<String>,
+}
+
+impl Live {
+    /// The arrays of a relation over `store`.
+    pub(crate) fn new(store: &Store, relation: &Relation, alone: bool) -> Self {
+        let names = relation
+            .arrays()
+            .iter()
+            .map(|array| array.name().to_string());
+        Self {
+            store: store.clone(),
+            names: names.collect(),
+            alone,
+            position: None,
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The arrays, which are the first columns of the table.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        Ok(self.store.snapshot(&names)?)
+    }
+
+    /// The table at the instant of a snapshot with all its arrays.
+    fn at(&self, snapshot: &Snapshot) -> Result<Relation> {
+        let arrays = self.names.iter().map(|name| {
+            let found = snapshot.get(name).cloned();
+            found.ok_or_else(|| numpack_engine::Error::NotFound { name: name.clone() })
+        });
+        let arrays = arrays.collect::<std::result::Result<Vec<_>, _>>()?;
+        let relation = match arrays.as_slice() {
+            [array] if self.alone => Relation::of_array(array)?,
+            arrays => Relation::new(arrays)?,
+        };
+        Ok(match &self.position {
+            Some(name) => relation.with_position(name),
+            None => relation,
+        })
+    }
 }
 
 impl NumPackTable {
@@ -89,7 +147,7 @@ impl NumPackTable {
     /// [`SqlError::UnequalRows`](crate::SqlError::UnequalRows), and what the engine reports.
     pub fn all(store: &Store) -> Result<Self> {
         let relation = Relation::all(&store.snapshot_all()?)?;
-        Ok(Self::live(store, &relation))
+        Ok(Self::live_of(store, &relation))
     }
 
     /// Some arrays of a store, in the order named.
@@ -100,7 +158,7 @@ impl NumPackTable {
     /// [`SqlError::NoRows`](crate::SqlError::NoRows).
     pub fn new(store: &Store, names: &[&str]) -> Result<Self> {
         let relation = Relation::new(store.snapshot(names)?.arrays())?;
-        Ok(Self::live(store, &relation))
+        Ok(Self::live_of(store, &relation))
     }
 
     /// All arrays of one instant.
@@ -111,56 +169,127 @@ impl NumPackTable {
         Ok(Self::fixed(Relation::all(snapshot)?, None))
     }
 
-    /// Arrays of one instant of `store`.
-    pub(crate) fn instant(relation: Relation, store: &Store) -> Self {
-        Self::fixed(relation, Some(store.clone()))
+    /// One array of a store alone, as the table `(value, row_id)`. Statements that change it touch
+    /// no other array.
+    ///
+    /// # Errors
+    /// As for [`NumPackTable::new`].
+    pub fn of_array(store: &Store, name: &str) -> Result<Self> {
+        let relation = Relation::of_array(&store.array(name)?)?;
+        Ok(Self {
+            schema: Arc::clone(relation.schema()),
+            origin: Origin::Store(Live::new(store, &relation, true)),
+        })
     }
 
-    fn fixed(relation: Relation, store: Option<Store>) -> Self {
+    /// A table of one instant.
+    pub(crate) fn instant(relation: Relation, live: Live) -> Self {
+        Self::fixed(relation, Some(live))
+    }
+
+    fn fixed(relation: Relation, live: Option<Live>) -> Self {
         Self {
             schema: Arc::clone(relation.schema()),
             origin: Origin::Instant {
                 relation: Arc::new(relation),
-                store,
+                live,
             },
         }
     }
 
     /// The store that the table is of; None where it was made of a snapshot alone.
     pub fn store(&self) -> Option<&Store> {
-        match &self.origin {
-            Origin::Store { store, .. } => Some(store),
-            Origin::Instant { store, .. } => store.as_ref(),
+        self.live().map(Live::store)
+    }
+
+    fn live_of(store: &Store, relation: &Relation) -> Self {
+        Self {
+            schema: Arc::clone(relation.schema()),
+            origin: Origin::Store(Live::new(store, relation, false)),
         }
     }
 
-    /// A live table as it is at an instant; None for one that is of an instant already.
-    pub(crate) fn instant_of(&self, instants: &Instants) -> Result<Option<Self>> {
-        let Origin::Store { store, names } = &self.origin else {
-            return Ok(None);
-        };
-        let snapshot = instants.of(store, None)?;
-        let array = |name: &String| match snapshot.get(name) {
-            Some(array) => Ok(array.clone()),
-            None => Err(numpack_engine::Error::NotFound { name: name.clone() }),
-        };
-        let arrays = names
-            .iter()
-            .map(array)
-            .collect::<numpack_engine::Result<Vec<_>>>()?;
-        let relation = Relation::new(&arrays)?;
-        relation.expect_schema(&self.schema)?;
-        Ok(Some(Self::instant(relation, store)))
+    /// What the table is apart from any instant, if it knows its store.
+    pub(crate) fn live(&self) -> Option<&Live> {
+        match &self.origin {
+            Origin::Store(live) => Some(live),
+            Origin::Instant { live, .. } => live.as_ref(),
+        }
     }
 
-    fn live(store: &Store, relation: &Relation) -> Self {
-        let arrays = (0..).map_while(|column| relation.array(column));
-        Self {
-            schema: Arc::clone(relation.schema()),
-            origin: Origin::Store {
-                store: store.clone(),
-                names: arrays.map(|array| array.name().to_string()).collect(),
+    /// The columns that are arrays; what is left is `row_id`.
+    pub(crate) fn array_columns(&self) -> impl Iterator<Item = &str> {
+        let arrays = self.live().map_or(usize::MAX, |live| live.names().len());
+        let fields = self.schema.fields().iter().take(arrays);
+        fields.map(|field| field.name().as_str())
+    }
+
+    /// What the next scan takes a snapshot of; None for a table of one instant.
+    pub(crate) fn moving(&self) -> Option<&Live> {
+        match &self.origin {
+            Origin::Store(live) => Some(live),
+            Origin::Instant { .. } => None,
+        }
+    }
+
+    /// A live table as it is at the instant of a query; None for one that is fixed already.
+    pub(crate) fn instant_of(&self, instants: &Instants) -> Result<Option<Self>> {
+        match self.moving() {
+            Some(live) => self.at_snapshot(&instants.of(live.store(), None)?),
+            None => Ok(None),
+        }
+    }
+
+    /// A live table at the instant of a snapshot; None for one that is fixed already.
+    pub(crate) fn at_snapshot(&self, snapshot: &Snapshot) -> Result<Option<Self>> {
+        let Some(live) = self.moving() else {
+            return Ok(None);
+        };
+        let relation = live.at(snapshot)?;
+        relation.expect_schema(&self.schema)?;
+        Ok(Some(Self::instant(relation, live.clone())))
+    }
+
+    /// The table as its store has it, if it is fixed to an instant and knows its store.
+    pub(crate) fn moved_on(&self) -> Option<Self> {
+        match &self.origin {
+            Origin::Instant {
+                live: Some(live), ..
+            } => Some(Self {
+                schema: Arc::clone(&self.schema),
+                origin: Origin::Store(live.clone()),
+            }),
+            _ => None,
+        }
+    }
+
+    /// The same table with the position of each row as one more column.
+    pub(crate) fn with_position(&self, name: &str) -> Option<Self> {
+        let live = Live {
+            position: Some(name.to_owned()),
+            ..self.live()?.clone()
+        };
+        let fields = self.schema.fields().iter().cloned();
+        let position = Arc::new(Field::new(name, DataType::Int64, false));
+        let schema = Arc::new(Schema::new(fields.chain([position]).collect::<Vec<_>>()));
+        let origin = match &self.origin {
+            Origin::Store(_) => Origin::Store(live),
+            Origin::Instant { relation, .. } => Origin::Instant {
+                relation: Arc::new(relation.with_position(name)),
+                live: Some(live),
             },
+        };
+        Some(Self { origin, schema })
+    }
+
+    /// The instant of a table with positions, once it is fixed.
+    pub(crate) fn instant_with_position(&self) -> Option<&Arc<Relation>> {
+        match &self.origin {
+            Origin::Instant {
+                relation,
+                live: Some(live),
+            } if live.position.is_some() => Some(relation),
+            _ => None,
         }
     }
 
@@ -168,9 +297,8 @@ impl NumPackTable {
     fn relation(&self) -> Result<Arc<Relation>> {
         match &self.origin {
             Origin::Instant { relation, .. } => Ok(Arc::clone(relation)),
-            Origin::Store { store, names } => {
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let relation = Relation::new(store.snapshot(&names)?.arrays())?;
+            Origin::Store(live) => {
+                let relation = live.at(&live.snapshot()?)?;
                 relation.expect_schema(&self.schema)?;
                 Ok(Arc::new(relation))
             }
@@ -178,10 +306,10 @@ impl NumPackTable {
     }
 }
 
-/// Changes are refused whatever they are: what DataFusion hands these hooks is not enough to know
-/// which rows a statement meant (a filter can arrive empty, or as that of a subquery).
-fn refuse(verb: &str) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-    not_impl_err!("{verb} on a NumPack table: tables only read so far; change the store instead")
+/// Changes come another way: what DataFusion hands these hooks is not enough to know which rows a
+/// statement meant (a filter can arrive empty, or as that of a subquery), or which columns it named.
+fn refuse(verb: &'static str) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    Err(SqlError::NotRegistered { verb }.into())
 }
 
 #[async_trait]

@@ -1,5 +1,8 @@
 //! Predicates in the scan: the same rows as DataFusion's own filter, and only the bytes that they need.
 
+mod spread;
+mod zones;
+
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;

@@ -234,39 +234,6 @@ async fn columns_that_make_no_relation_are_refused() {
 }
 
 #[tokio::test]
-async fn no_statement_changes_a_store_through_the_table() {
-    let fixture = Fixture::new();
-    let ctx = fixture.session();
-    for sql in [
-        "DELETE FROM train",
-        "DELETE FROM train WHERE id = 1",
-        "DELETE FROM train WHERE id IN (SELECT id FROM train WHERE id > 5)",
-        "DELETE FROM train WHERE false",
-        "UPDATE train SET id = 0",
-        "UPDATE train SET id = 0 WHERE false",
-        "INSERT INTO train (id) VALUES (1)",
-        "TRUNCATE TABLE train",
-    ] {
-        let result = match ctx.sql(sql).await {
-            Ok(frame) => frame.collect().await,
-            Err(error) => Err(error),
-        };
-        let error = result.expect_err(sql).to_string();
-        assert!(
-            error.contains("NumPack table") || error.contains("not"),
-            "{sql}: {error}"
-        );
-    }
-    for info in fixture.store.infos().expect("infos") {
-        assert_eq!((info.shape[0], info.deleted), (ROWS, 0), "{}", info.name);
-    }
-    assert_eq!(
-        ints(&run(&ctx, "SELECT sum(id) FROM train").await, 0),
-        [199_990_000]
-    );
-}
-
-#[tokio::test]
 async fn a_large_sort_is_charged_for_its_batches_only() {
     use datafusion::execution::memory_pool::GreedyMemoryPool;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;

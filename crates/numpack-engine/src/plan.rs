@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::selection::{RowSet, Selection, runs_of};
 use crate::snapshot::ArraySnapshot;
-use crate::staging::{Staged, write_hashed};
+use crate::staging::{Head, RowSource, Staged, write_hashed};
 use crate::state::{ArrayState, Location, State, row_shape};
 use crate::transaction::Change;
 use crate::writer::WriteGuard;
@@ -113,7 +113,11 @@ impl<'g, 'a> Plan<'g, 'a> {
                 self.find(&name);
                 self.put(name, meta, content, staged, Kept::Nothing)
             }
-            Change::Append { name, meta, rows } => self.append(&name, &meta, rows),
+            Change::Append {
+                name,
+                meta,
+                mut rows,
+            } => self.append(&name, &meta, &mut rows),
             Change::Replace {
                 name,
                 selection,
@@ -188,7 +192,12 @@ impl<'g, 'a> Plan<'g, 'a> {
         }))
     }
 
-    fn append(&mut self, name: &ArrayName, meta: &ArrayMeta, rows: &[u8]) -> Result<()> {
+    fn append(
+        &mut self,
+        name: &ArrayName,
+        meta: &ArrayMeta,
+        rows: &mut dyn RowSource,
+    ) -> Result<()> {
         let mut array = self.get_rows(name)?;
         check_rows(&array, meta)?;
         let count = meta.shape.rows();
@@ -208,9 +217,10 @@ impl<'g, 'a> Plan<'g, 'a> {
             array.meta.dtype,
         )?;
         let offset = array.meta.byte_len();
-        let mut hasher = BlockHasher::keeping(offset, rows.len() as u64);
+        let expected = meta.byte_len();
+        let mut hasher = BlockHasher::keeping(offset, expected);
         let mut written = None;
-        if !rows.is_empty() {
+        if expected > 0 {
             let file = self.guard.data_file(&array)?;
             let own = name.data_file();
             let found = file
@@ -224,15 +234,30 @@ impl<'g, 'a> Plan<'g, 'a> {
                     found,
                 });
             }
-            write_hashed(&*file, rows, offset, &mut |piece| hasher.update(piece))
-                .map_err(|source| self.guard.io("append to", &own, source))?;
-            written = Some(file);
+            let mut given = 0;
+            let mut head = Head::new(offset);
+            rows.write_to(&mut |piece| {
+                let at = given;
+                given += piece.len() as u64;
+                if given > expected {
+                    return Err(unequal(name, "more", expected));
+                }
+                head.add(piece);
+                write_hashed(&*file, piece, offset + at, &mut |piece| {
+                    hasher.update(piece);
+                })
+                .map_err(|source| self.guard.io("append to", &own, source))
+            })?;
+            if given < expected {
+                return Err(unequal(name, "fewer", expected));
+            }
+            written = Some((file, head));
         }
         let (hash, blocks, tail) = hasher.finish_kept();
-        if let Some(file) = written {
+        if let Some((file, head)) = written {
             let dir = &*self.guard.shared.dir;
             if let Some(sums) = self.guard.writer.sums.grow(dir, &array, &*file) {
-                sums.grow(offset, rows, (blocks, tail), &*file);
+                sums.grow(offset, &head.bytes, expected, (blocks, tail), &*file);
             }
         }
         self.record(Record::Append(Append {
@@ -380,6 +405,12 @@ fn physical(array: &ArrayState, rows: &RowSet) -> Vec<u64> {
         Some(deletions) => rows.rows().map(|row| deletions.physical(row)).collect(),
         None => rows.rows().collect(),
     }
+}
+
+fn unequal(name: &ArrayName, which: &str, expected: u64) -> Error {
+    Error::InvalidArgument(format!(
+        "array \"{name}\": {which} than the expected {expected} bytes of rows"
+    ))
 }
 
 fn too_large(name: &ArrayName) -> Error {

@@ -1,7 +1,8 @@
 //! Snapshots: arrays as they were at one moment, whatever is committed afterwards.
 
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use numpack_format::{ArrayName, DType};
 
@@ -159,6 +160,11 @@ impl ArraySnapshot {
         self.0.state.version()
     }
 
+    /// What tells these rows from those of any other array, store or moment, within this process.
+    pub fn identity(&self) -> RowsIdentity {
+        RowsIdentity(Arc::downgrade(&self.0.state))
+    }
+
     /// The live rows as runs of physical rows that lie in one piece of memory each.
     pub fn runs(&self) -> &[Run] {
         self.0.runs.get_or_init(|| {
@@ -276,6 +282,35 @@ impl ArraySnapshot {
                 runs: runs.len(),
             }),
         }
+    }
+}
+
+/// Rows as they were at one moment: equal only to itself, so that what was found out about the rows
+/// holds for all snapshots with an equal one. Unequal ones may still hold the same rows.
+///
+/// It keeps nothing alive. A state is changed by making another one, and the memory of this one is not
+/// used again as long as an identity names it.
+#[derive(Clone, Debug)]
+pub struct RowsIdentity(Weak<ArrayState>);
+
+impl RowsIdentity {
+    /// Whether no snapshot can have these rows any more.
+    pub fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
+impl PartialEq for RowsIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl Eq for RowsIdentity {}
+
+impl Hash for RowsIdentity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_ptr().hash(state);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use numpack_format::BlockHasher;
+use numpack_format::{BLOCK_LEN, BlockHasher};
 
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Lock, Open, write_all_at};
@@ -97,6 +97,29 @@ pub(crate) fn write_hashed(
         hash(bytes);
     }
     written
+}
+
+/// The first bytes of rows that are appended, as far as they end a block that is begun.
+pub(crate) struct Head {
+    pub(crate) bytes: Vec<u8>,
+    missing: usize,
+}
+
+impl Head {
+    /// Of rows that begin at `offset` of their file.
+    pub(crate) fn new(offset: u64) -> Self {
+        let begun = usize::try_from(offset % BLOCK_LEN as u64).unwrap_or_default();
+        Self {
+            bytes: Vec::new(),
+            missing: if begun == 0 { 0 } else { BLOCK_LEN - begun },
+        }
+    }
+
+    pub(crate) fn add(&mut self, piece: &[u8]) {
+        let taken = &piece[..piece.len().min(self.missing)];
+        self.bytes.extend_from_slice(taken);
+        self.missing -= taken.len();
+    }
 }
 
 impl Staged {

@@ -453,7 +453,7 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
 }
 
 /// Refuses a directory that holds anything that no store made.
-fn refuse_strangers(dir: &dyn Dir, path: &Path) -> Result<()> {
+pub(crate) fn refuse_strangers(dir: &dyn Dir, path: &Path) -> Result<()> {
     let names = dir
         .list("")
         .map_err(|source| Error::io("list", path, source))?;
@@ -467,7 +467,7 @@ fn refuse_strangers(dir: &dyn Dir, path: &Path) -> Result<()> {
 }
 
 /// Removes the files of a store that cannot be read, for mode w.
-fn remove_everything(dir: &dyn Dir, path: &Path) -> Result<()> {
+pub(crate) fn remove_everything(dir: &dyn Dir, path: &Path) -> Result<()> {
     let io = |source| Error::io("remove", path, source);
     for name in dir.list("").map_err(io)? {
         if !is_store_file(&name) {

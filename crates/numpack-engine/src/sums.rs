@@ -142,12 +142,14 @@ impl Sums {
         read_exact_at(file, buf, start)
     }
 
-    /// Adds rows that are written to `file` at `start`, behind everything that is committed. `hashed` are
-    /// the sums of their blocks, of which the first may begin before them, and of the last one begun.
+    /// Adds `len` bytes of rows that are written to `file` at `start`, behind everything that is
+    /// committed. `head` are those of them that end the block that is begun, `hashed` the sums of their
+    /// blocks, of which the first may begin before them, and of the last one begun.
     pub(crate) fn grow(
         &mut self,
         start: u64,
-        bytes: &[u8],
+        head: &[u8],
+        len: u64,
         hashed: (Vec<u64>, Option<PartialBlock>),
         file: &dyn File,
     ) {
@@ -157,7 +159,6 @@ impl Sums {
         let (mut blocks, mut last) = hashed;
         let filled = start % BLOCK;
         if filled > 0 {
-            let head = &bytes[..bytes.len().min(at(BLOCK - filled))];
             if let Some(tail) = self.tail_state(file) {
                 tail.update(head);
             }
@@ -168,7 +169,7 @@ impl Sums {
             }
         }
         self.blocks.append(&mut blocks);
-        self.len = start + bytes.len() as u64;
+        self.len = start + len;
         if let Some(last) = last {
             self.tail = Tail::Written(Box::new(last));
         }

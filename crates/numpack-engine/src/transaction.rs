@@ -1,5 +1,6 @@
 //! Transactions: changes that appear together or not at all.
 
+use std::fmt;
 use std::ops::Range;
 
 use numpack_format::{ArrayMeta, ArrayName, Attrs};
@@ -25,7 +26,7 @@ pub(crate) enum Change<'a> {
     Append {
         name: ArrayName,
         meta: ArrayMeta,
-        rows: &'a [u8],
+        rows: Rows<'a>,
     },
     Replace {
         name: ArrayName,
@@ -70,6 +71,28 @@ pub(crate) enum Change<'a> {
         name: Option<ArrayName>,
         attrs: Attrs,
     },
+}
+
+/// Rows that are read when the transaction is committed. Borrowed, so that dropping a transaction
+/// looks at nothing that may be gone before it.
+pub(crate) enum Rows<'a> {
+    Bytes(&'a [u8]),
+    Pieces(&'a mut (dyn RowSource + Send)),
+}
+
+impl RowSource for Rows<'_> {
+    fn write_to(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Bytes(bytes) => sink(bytes),
+            Self::Pieces(pieces) => pieces.write_to(sink),
+        }
+    }
+}
+
+impl fmt::Debug for Rows<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rows")
+    }
 }
 
 impl Change<'_> {
@@ -168,7 +191,26 @@ impl<'a> Transaction<'a> {
         self.changes.push(Change::Append {
             name,
             meta: meta.clone(),
-            rows,
+            rows: Rows::Bytes(rows),
+        });
+        Ok(())
+    }
+
+    /// As [`append`](Self::append), with rows that come in pieces and need not be in memory all at
+    /// once. They are asked for at commit, under the writer lock.
+    ///
+    /// # Errors
+    /// A bad name. The rest is checked at commit, also that the rows are as long as `meta` says.
+    pub fn append_from(
+        &mut self,
+        name: &str,
+        meta: &ArrayMeta,
+        rows: &'a mut (dyn RowSource + Send),
+    ) -> Result<()> {
+        self.changes.push(Change::Append {
+            name: ArrayName::new(name)?,
+            meta: meta.clone(),
+            rows: Rows::Pieces(rows),
         });
         Ok(())
     }

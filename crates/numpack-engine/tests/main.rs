@@ -26,6 +26,7 @@ mod kit;
 mod locks;
 mod model;
 mod modes;
+mod place;
 mod processes;
 mod replacing;
 mod stats;

@@ -21,6 +21,7 @@
 mod bools;
 mod diff;
 mod distance;
+mod extremes;
 mod gather;
 mod processor;
 mod rows;
@@ -31,6 +32,7 @@ mod top;
 pub use bools::pack_bools;
 pub use diff::diff_rows;
 pub use distance::{Metric, Query, UNDEFINED, Vectors, distances_between};
+pub use extremes::{Number, extremes};
 pub use gather::gather_rows;
 pub use rows::GatherError;
 pub use scatter::scatter_rows;

@@ -91,6 +91,11 @@ impl Top {
         }
     }
 
+    /// The rows kept so far, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = u64> {
+        self.kept.iter().map(|&(_, row, _)| row)
+    }
+
     /// The rows in their order, each with its number.
     pub fn into_rows(self) -> Vec<(u64, f64)> {
         let kept = self.kept.into_sorted_vec().into_iter();

@@ -225,6 +225,9 @@ proptest! {
             4 => (-3..4_i8).prop_map(f64::from),
             1 => prop::sample::select(vec![
                 UNDEFINED, f64::NAN, -f64::NAN, -0.0, f64::INFINITY, f64::NEG_INFINITY,
+                // Neighbours of 1, and the NaNs at both ends of the total order.
+                1.0_f64.next_up(), 1.0_f64.next_down(),
+                f64::from_bits(u64::MAX), f64::from_bits(u64::MAX >> 1),
             ]),
         ], 0..60),
         limit in 0..70_usize,

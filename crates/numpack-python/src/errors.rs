@@ -107,6 +107,7 @@ pub(crate) fn sql(py: Python<'_>, error: SqlError) -> PyErr {
     match error {
         SqlError::Engine(error) => engine(py, error),
         SqlError::View(error) => arrow(py, error),
+        SqlError::ReadOnly { .. } => raise(py, "ReadOnlyError", &error.to_string()),
         SqlError::Interrupted => engine(py, Error::Interrupted),
         other => raise(py, "SQLError", &other.to_string()),
     }

@@ -38,7 +38,7 @@ use pyo3::prelude::*;
 
 /// Runs the command line on the process's own streams; `argv` starts with the program's name.
 #[pyfunction]
-fn cli_main(py: Python<'_>, argv: Vec<String>) -> u8 {
+fn cli_main(py: Python<'_>, argv: Vec<std::ffi::OsString>) -> u8 {
     py.detach(|| numpack_cli::main_with(argv))
 }
 

@@ -405,7 +405,8 @@ impl Store {
         arrow::array(py, &snapshot, zero_copy_only, bool8)
     }
 
-    /// Plans a query over all arrays, or over those that are named.
+    /// Runs a statement over all arrays, or over those that are named.
+    #[pyo3(signature = (text, names, args, named, read_only=false))]
     fn sql(
         &self,
         py: Python<'_>,
@@ -413,10 +414,18 @@ impl Store {
         names: Option<Vec<String>>,
         args: &Bound<'_, PyTuple>,
         named: &Bound<'_, PyDict>,
+        read_only: bool,
     ) -> PyResult<Query> {
-        let options = || ConnectionOptions::default().with_interrupt(signals::interrupt());
-        if let Some(names) = names {
-            let connection = Connection::over_arrays(&self.engine, names, options());
+        let options = || {
+            ConnectionOptions::default()
+                .with_interrupt(signals::interrupt())
+                .with_read_only(read_only)
+        };
+        if names.is_some() || read_only {
+            let connection = match names {
+                Some(names) => Connection::over_arrays(&self.engine, names, options()),
+                None => Connection::over(&self.engine, options()),
+            };
             let connection = connection.map_err(|error| errors::sql(py, error))?;
             return query::plan(py, &connection, text, args, named);
         }

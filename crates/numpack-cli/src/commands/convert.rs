@@ -38,11 +38,13 @@ pub(super) fn import(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    // A store is not made for a file that was mistyped.
+    numpack_convert::check_readable(files, options)?;
     let store = Store::open(dir, &Options::default())?;
     let bar = Bar::new();
     let tell = &mut |progress: Progress| bar.show(progress);
     let taken = numpack_convert::import(&store, files, options, tell)?;
-    bar.clear();
+    drop(bar);
     store.close()?;
     let arrays = taken.into_iter().map(|array| Array {
         name: array.name,
@@ -72,7 +74,7 @@ pub(super) fn export(
     let bar = Bar::new();
     let tell = &mut |progress: Progress| bar.show(progress);
     let written = numpack_convert::export(&store, file, options, tell)?;
-    bar.clear();
+    drop(bar);
     if json {
         let exported = Exported {
             file: file.display().to_string(),

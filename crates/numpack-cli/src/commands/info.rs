@@ -74,7 +74,7 @@ pub(super) fn found<'a>(infos: &'a [ArrayInfo], name: &str) -> Result<&'a ArrayI
     let found = infos.iter().find(|info| info.name.as_str() == name);
     found.ok_or_else(|| {
         let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
-        Failure::NoSuchArray(format!(
+        Failure::Request(format!(
             "array \"{name}\" not found (hint: {})",
             if names.is_empty() {
                 "the store is empty".to_owned()

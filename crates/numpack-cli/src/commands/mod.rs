@@ -44,10 +44,12 @@ pub(crate) fn run(command: &Command, out: &mut dyn Write, style: Style) -> Resul
             script,
             format,
             output,
+            write,
             json,
         } => {
             let wanted = sql::Wanted {
                 path,
+                write: *write,
                 query: query.as_deref(),
                 script: script.as_deref(),
                 format: if *json { Format::Json } else { *format },
@@ -113,4 +115,12 @@ fn table_or(json: bool) -> Format {
 /// Opens a store such that nothing in it can change.
 fn open(dir: &Path) -> Result<Store, Failure> {
     Ok(Store::open(dir, &Options::default().with_mode(Mode::Read))?)
+}
+
+/// Opens a store that is there so that it can be changed.
+fn open_to_change(dir: &Path) -> Result<Store, Failure> {
+    if !Store::exists(dir) {
+        return open(dir);
+    }
+    Ok(Store::open(dir, &Options::default())?)
 }

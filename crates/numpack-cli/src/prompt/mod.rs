@@ -10,12 +10,12 @@ use arrow_array::cast::AsArray;
 use numpack::datafusion::{Connection, Params};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
-use rustyline::{Config, Editor};
+use rustyline::{CompletionType, Config, Editor};
 
 use self::words::Words;
 use crate::cancel::Cancel;
 use crate::failure::Failure;
-use crate::output::Style;
+use crate::output::{self, Style};
 use crate::rows::{self, Format};
 use crate::statements;
 
@@ -53,10 +53,14 @@ pub(crate) fn run(
     out: &mut dyn Write,
     style: Style,
 ) -> Result<(), Failure> {
-    let config = Config::builder().auto_add_history(true).build();
-    let mut editor = Editor::<Words, FileHistory>::with_config(config).map_err(terminal)?;
+    let config = Config::builder()
+        .auto_add_history(true)
+        .completion_type(CompletionType::List)
+        .build();
+    let mut editor = Editor::<Words<'_>, FileHistory>::with_config(config).map_err(terminal)?;
     // A store of which no names can be listed can still be queried.
-    editor.set_helper(Some(Words(names(connection).unwrap_or_default())));
+    let names = || names(connection).unwrap_or_default();
+    editor.set_helper(Some(Words::new(Box::new(names))));
     let history = history::file();
     if let Some(file) = &history {
         // There is none before the first session.
@@ -69,6 +73,8 @@ pub(crate) fn run(
         out,
         style,
     };
+    // For the whole session: a Ctrl-C that comes a moment too late must not end it.
+    let _watch = cancel.watch()?;
     writeln!(prompt.out, "SQL over NumPack stores; .help says more")?;
     prompt.out.flush()?;
     loop {
@@ -86,6 +92,9 @@ pub(crate) fn run(
             break;
         }
         prompt.take(&typed)?;
+        if let Some(words) = editor.helper_mut() {
+            words.forget();
+        }
     }
     Ok(())
 }
@@ -118,18 +127,17 @@ impl Prompt<'_> {
 
     fn statement(&mut self, sql: &str, format: Format) -> Result<(), Failure> {
         let start = Instant::now();
-        let watch = self.cancel.watch()?;
+        self.cancel.forget();
         let rows = self.connection.sql(sql, Params::default());
         let rows = rows.and_then(|query| query.rows());
         let shown = rows
             .map_err(Failure::from)
             .and_then(|rows| rows::write(rows, format, self.out, self.style));
-        drop(watch);
         match shown {
             Ok(count) => {
-                let rows = if count == 1 { "row" } else { "rows" };
+                let rows = output::row_count(count);
                 let seconds = start.elapsed().as_secs_f64();
-                writeln!(self.out, "{count} {rows} in {seconds:.3} s")?;
+                writeln!(self.out, "{rows} in {seconds:.3} s")?;
             }
             Err(Failure::Output(error)) => return Err(error.into()),
             Err(failure) => {
@@ -156,6 +164,6 @@ fn names(connection: &Connection) -> Result<Vec<String>, Failure> {
 fn terminal(error: ReadlineError) -> Failure {
     match error {
         ReadlineError::Io(error) => Failure::Output(error),
-        other => Failure::Usage(format!("the terminal cannot be read: {other}")),
+        other => Failure::Request(format!("the terminal cannot be read: {other}")),
     }
 }

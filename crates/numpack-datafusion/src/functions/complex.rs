@@ -170,10 +170,10 @@ impl ScalarUDFImpl for ComplexPart {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
         let [field] = take_function_args(self.name, &args.arg_fields)?;
         let Some(part) = Self::part_type(field)? else {
-            return match &self.other {
-                Some(other) => other.invoke_with_args(args),
-                None => internal_err!("{} of {}", self.name, field.data_type()),
-            };
+            if let Some(other) = &self.other {
+                return other.invoke_with_args(args);
+            }
+            return internal_err!("{} of {}", self.name, field.data_type());
         };
         let [argument] = take_function_args(self.name, &args.args)?;
         let is_scalar = matches!(argument, ColumnarValue::Scalar(_));

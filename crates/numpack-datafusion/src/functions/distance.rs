@@ -12,6 +12,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use numpack_kernels::{Metric, Query, UNDEFINED, Vectors, distances_between};
 
 use super::literal;
@@ -67,6 +68,13 @@ impl Distance {
             _ => return None,
         };
         Some(Query::new(self.metric, Vectors::F64(&numbers)))
+    }
+
+    /// What kind of distance between two columns an expression is.
+    pub(crate) fn metric_of(expr: &Arc<dyn PhysicalExpr>) -> Option<Metric> {
+        let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
+        let distance = call.fun().inner().downcast_ref::<Self>()?;
+        distance.constant.is_none().then_some(distance.metric)
     }
 
     /// Whether columns of this type are compared with vectors of `width` values in place.
@@ -182,7 +190,7 @@ fn finish(out: Vec<f64>, valid: Option<NullBuffer>) -> ArrayRef {
     let valid = if out.iter().all(defined) {
         valid
     } else {
-        let defined = NullBuffer::from_iter(out.iter().map(defined));
+        let defined: NullBuffer = out.iter().map(defined).collect();
         NullBuffer::union(valid.as_ref(), Some(&defined))
     };
     Arc::new(Float64Array::new(out.into(), valid))
@@ -277,18 +285,14 @@ impl ScalarUDFImpl for Distance {
         if let Some(constant) = self.constant() {
             let [rows] = take_function_args(&self.name, &args.args)?;
             let rows = rows.to_array(args.number_rows)?;
-            let distances = match rows.as_fixed_size_list_opt() {
-                Some(list) => self.to_constant(list, Vectors::F64(&constant))?,
-                None => {
-                    let values = constant.into_iter().map(Some);
-                    let list = ScalarValue::new_list_from_iter(
-                        values.map(ScalarValue::Float64),
-                        &DataType::Float64,
-                        true,
-                    );
-                    let list = ScalarValue::List(list).to_array_of_size(rows.len())?;
-                    self.between_lists(&rows, &list)?
-                }
+            let distances = if let Some(list) = rows.as_fixed_size_list_opt() {
+                self.to_constant(list, Vectors::F64(&constant))?
+            } else {
+                let values: Vec<ScalarValue> =
+                    constant.into_iter().map(ScalarValue::from).collect();
+                let list = ScalarValue::new_list(&values, &DataType::Float64, true);
+                let list = ScalarValue::List(list).to_array_of_size(rows.len())?;
+                self.between_lists(&rows, &list)?
             };
             return Ok(ColumnarValue::Array(distances));
         }

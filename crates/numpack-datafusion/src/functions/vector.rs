@@ -38,14 +38,14 @@ pub(crate) fn vectors(values: &ArrayRef) -> DataFusionResult<Vectors<'_>> {
 }
 
 /// The rows that are whole: neither NULL nor with a NULL among their values.
-pub(super) fn whole(list: &FixedSizeListArray) -> Option<NullBuffer> {
+pub(crate) fn whole(list: &FixedSizeListArray) -> Option<NullBuffer> {
     let width = usize::try_from(list.value_length()).unwrap_or_default();
     let values = list.values();
     let inner = values.nulls().filter(|nulls| nulls.null_count() > 0);
     let inner = inner.map(|nulls| {
         let rows = 0..list.len();
         let row = |i: usize| nulls.slice(i * width, width).null_count() == 0;
-        NullBuffer::from_iter(rows.map(row))
+        rows.map(row).collect::<NullBuffer>()
     });
     NullBuffer::union(list.nulls(), inner.as_ref())
 }

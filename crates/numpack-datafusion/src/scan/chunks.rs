@@ -50,6 +50,15 @@ impl Chunks {
         }
     }
 
+    /// Leaves out what is not among `kept`; gives the number of blocks that have no rows left.
+    pub(crate) fn keep(&mut self, kept: &RowRanges) -> u64 {
+        let left = RowRanges::of(self.ranges[..self.next].iter().cloned());
+        let rest = left.and(kept);
+        let pruned = blocks(&left) - blocks(&rest);
+        *self = Self::new(&rest, self.size, self.reversed);
+        pruned
+    }
+
     /// Takes rows of the next range, as many as there is `room` for, and none of another block than
     /// `block`.
     fn piece(&mut self, room: u64, block: Option<u64>) -> Option<Range<u64>> {
@@ -82,6 +91,18 @@ impl Chunks {
         }
         Some(piece)
     }
+}
+
+/// The number of blocks that have some of `rows`.
+fn blocks(rows: &RowRanges) -> u64 {
+    let mut counted = 0;
+    let mut blocks = 0;
+    for range in rows.ranges() {
+        let (first, end) = (range.start / BLOCK, (range.end - 1) / BLOCK + 1);
+        blocks += end.saturating_sub(first.max(counted));
+        counted = end;
+    }
+    blocks
 }
 
 impl Iterator for Chunks {
@@ -139,6 +160,25 @@ mod tests {
         let mut back: Vec<Rows> = Chunks::of_blocks(&rows, true).collect();
         back.reverse();
         assert_eq!(back, expected);
+    }
+
+    #[test]
+    fn blocks_are_left_out_at_any_time() {
+        let rows = ranges(&[5..7, 9..10, 8000..20_000, 30_000..30_001]);
+        let kept = ranges(&[0..8192, 16_384..24_576]);
+        for reversed in [false, true] {
+            let mut chunks = Chunks::of_blocks(&rows, reversed);
+            let first = chunks.next();
+            // The block of the first rows is none any more.
+            assert_eq!(chunks.keep(&kept), if reversed { 1 } else { 2 });
+            let rest: Vec<Rows> = chunks.collect();
+            if reversed {
+                assert_eq!(first, Some(Rows::Range(30_000..30_001)));
+                assert_eq!(rest.len(), 2);
+            } else {
+                assert_eq!(rest, [Rows::Range(16_384..20_000)]);
+            }
+        }
     }
 
     #[test]

@@ -9,16 +9,20 @@ pub(crate) struct ScanMetrics {
     pub(crate) baseline: BaselineMetrics,
     mapped: Count,
     copied: Count,
+    /// Blocks in which no row could pass; a scan without filters has none.
+    pruned: Option<Count>,
     /// Mapped and copied, by leaf.
     leaves: Vec<(Count, Count)>,
 }
 
 impl ScanMetrics {
-    /// Counters of a partition; `leaves` are the names of what is read.
+    /// Counters of a partition; `leaves` are the names of what is read, `filtered` is whether rows are
+    /// left out.
     pub(crate) fn new<'a>(
         metrics: &ExecutionPlanMetricsSet,
         partition: usize,
         leaves: impl Iterator<Item = &'a str>,
+        filtered: bool,
     ) -> Self {
         let counter = |name: String| MetricBuilder::new(metrics).counter(name, partition);
         let pair = |name: &str| {
@@ -31,6 +35,7 @@ impl ScanMetrics {
             baseline: BaselineMetrics::new(metrics, partition),
             mapped: counter("bytes_mapped".to_owned()),
             copied: counter("bytes_copied".to_owned()),
+            pruned: filtered.then(|| counter("blocks_pruned".to_owned())),
             leaves: leaves.map(pair).collect(),
         }
     }
@@ -41,5 +46,11 @@ impl ScanMetrics {
         copied.add(piece.bytes_copied);
         self.mapped.add(piece.bytes_mapped);
         self.copied.add(piece.bytes_copied);
+    }
+
+    pub(crate) fn pruned(&self, blocks: u64) {
+        if let Some(pruned) = &self.pruned {
+            pruned.add(usize::try_from(blocks).unwrap_or(usize::MAX));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! One scan of a relation: which rows survive the filters, and their columns as batches.
 
 mod chunks;
+mod looks;
 mod metrics;
 mod pending;
 mod rows;
@@ -13,19 +14,25 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::Result as DataFusionResult;
 use numpack_arrow::ColumnReader;
 
+pub(crate) use self::chunks::BLOCK;
 pub(crate) use self::metrics::ScanMetrics;
 pub(crate) use self::rows::Rows;
 pub(crate) use self::stream::stream;
 use crate::error::SqlError;
-use crate::source::Filter;
+use crate::source::{Filter, RowRanges};
+use crate::zones::{Zones, kept_blocks};
 
 /// What all batches of a scan have in common.
 #[derive(Debug)]
 pub(crate) struct Scan {
     /// One a leaf; None reads the rows' positions.
     pub(crate) readers: Vec<Option<ColumnReader>>,
+    /// Rows of the relation.
+    pub(crate) rows: u64,
     /// In the order that they are evaluated in.
     pub(crate) filters: Vec<Filter>,
+    /// One a leaf; what is known of the blocks of those that filters read.
+    pub(crate) zones: Vec<Option<Arc<Zones>>>,
     /// The leaves that are given out.
     pub(crate) output: Vec<usize>,
     pub(crate) schema: SchemaRef,
@@ -49,6 +56,13 @@ impl Scan {
                 break;
             }
             let columns = self.columns(filter.reads(), &rows)?;
+            if let Some(block) = self.block(&rows) {
+                for (&leaf, values) in filter.reads().iter().zip(&columns) {
+                    if let Some(zones) = &self.zones[leaf] {
+                        zones.see(block, values);
+                    }
+                }
+            }
             let mask = filter.evaluate(&batch(filter.schema(), columns, rows.len())?)?;
             let last = index + 1 == self.filters.len();
             rows = if last && self.counts() {
@@ -58,6 +72,28 @@ impl Scan {
             };
         }
         Ok(rows)
+    }
+
+    /// The block that `rows` are all of.
+    fn block(&self, rows: &Rows) -> Option<u64> {
+        let Rows::Range(range) = rows else {
+            return None;
+        };
+        let block = range.start / BLOCK;
+        let whole = block * BLOCK..(block + 1).saturating_mul(BLOCK).min(self.rows);
+        (*range == whole).then_some(block)
+    }
+
+    /// The blocks with rows that may pass filter `filter`, as rows; None if these are all.
+    fn kept(&self, filter: usize) -> Option<RowRanges> {
+        let filter = &self.filters[filter];
+        let (predicate, schema) = filter.named();
+        let zones = filter.reads().iter().map(|&leaf| self.zones[leaf].clone());
+        let zones: Vec<_> = zones.collect();
+        let kept = kept_blocks(predicate, schema, &zones, self.rows)?;
+        let blocks = (0_u64..).zip(kept).filter(|(_, kept)| *kept);
+        let rows = blocks.map(|(block, _)| block * BLOCK..(block + 1).saturating_mul(BLOCK));
+        Some(RowRanges::of(rows))
     }
 
     /// The output of `rows`.

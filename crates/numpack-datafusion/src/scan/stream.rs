@@ -8,6 +8,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use super::Scan;
 use super::chunks::Chunks;
+use super::looks::Looks;
 use super::pending::Pending;
 use super::rows::Rows;
 use crate::source::RowRanges;
@@ -29,6 +30,7 @@ pub(crate) fn stream(
     }
     let state = Filtering {
         chunks: Chunks::of_blocks(ranges, scan.reversed),
+        looks: None,
         pending: Pending::new(scan.batch_rows, fetch, scan.counts()),
         ready: VecDeque::new(),
         done: false,
@@ -59,6 +61,7 @@ impl Scan {
 struct Filtering {
     scan: Arc<Scan>,
     chunks: Chunks,
+    looks: Option<Looks>,
     pending: Pending,
     ready: VecDeque<Rows>,
     done: bool,
@@ -92,6 +95,10 @@ impl Filtering {
     fn fill(&mut self) -> DataFusionResult<()> {
         let time = self.scan.metrics.baseline.elapsed_compute().clone();
         let _timer = time.timer();
+        match &mut self.looks {
+            Some(looks) => looks.again(&self.scan, &mut self.chunks),
+            None => self.looks = Some(Looks::new(&self.scan, &mut self.chunks)),
+        }
         for _ in 0..CHUNKS_AT_ONCE {
             let chunk = self.chunks.next().filter(|_| !self.pending.is_done());
             let Some(chunk) = chunk else {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::prep_null_mask_filter;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
@@ -25,6 +25,9 @@ pub(crate) struct Filter {
     /// Over a batch of just these leaves.
     local: Arc<dyn PhysicalExpr>,
     schema: SchemaRef,
+    /// As `local`, over columns whose names are sure to differ.
+    named: Arc<dyn PhysicalExpr>,
+    named_schema: SchemaRef,
     dynamic: bool,
     row_bytes: usize,
 }
@@ -40,14 +43,24 @@ impl Filter {
         let mut reads: Vec<usize> = collect_columns(&expr).iter().map(Column::index).collect();
         reads.sort_unstable();
         reads.dedup();
-        let local = map_columns(Arc::clone(&expr), |column| {
+        let place = |column: &Column| {
             let place = reads.binary_search(&column.index());
-            let place =
-                place.map_err(|_| DataFusionError::Internal(format!("{column} is lost")))?;
-            Ok(Arc::new(Column::new(column.name(), place)))
+            place.map_err(|_| DataFusionError::Internal(format!("{column} is lost")))
+        };
+        let local = map_columns(Arc::clone(&expr), |column| {
+            Ok(Arc::new(Column::new(column.name(), place(column)?)))
         })?;
+        let named = map_columns(Arc::clone(&expr), |column| {
+            let place = place(column)?;
+            Ok(Arc::new(Column::new(&name(place), place)))
+        })?;
+        let schema = leaves.schema(&reads);
+        let fields = schema.fields().iter().enumerate();
+        let fields = fields.map(|(place, field)| field.as_ref().clone().with_name(name(place)));
         Ok(Self {
-            schema: leaves.schema(&reads),
+            named_schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            named,
+            schema,
             dynamic: DynamicFilterTracking::classify(&expr).contains_dynamic_filter(),
             row_bytes: reads.iter().map(|&p| leaves.row_bytes(relation, p)).sum(),
             expr,
@@ -66,6 +79,11 @@ impl Filter {
 
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// The predicate and its columns, in the order of [`reads`](Self::reads), by names that differ.
+    pub(crate) fn named(&self) -> (&Arc<dyn PhysicalExpr>, &SchemaRef) {
+        (&self.named, &self.named_schema)
     }
 
     /// What is evaluated first: predicates that stay before ones that sharpen, then what reads the
@@ -90,6 +108,11 @@ impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.expr.fmt(f)
     }
+}
+
+/// What a column is called where names have to differ.
+fn name(place: usize) -> String {
+    format!("c{place}")
 }
 
 /// `expr` with each column replaced.

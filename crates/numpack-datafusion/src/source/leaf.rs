@@ -7,6 +7,7 @@ use numpack_engine::ArraySnapshot;
 use crate::error::Result;
 use crate::item::position_in;
 use crate::relation::{COLUMNS, Relation};
+use crate::zones::{self, Bounds, Zones};
 
 /// Something that a scan can read of each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,10 @@ impl Leaves {
         Some(self.place(relation, Leaf::Item { column, position }))
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.leaves.len()
+    }
+
     pub(crate) fn get(&self, place: usize) -> Leaf {
         self.leaves[place]
     }
@@ -78,13 +83,8 @@ impl Leaves {
 
     /// One reader a leaf; None for `row_id`.
     pub(crate) fn readers(&self, relation: &Relation) -> Result<Vec<Option<ColumnReader>>> {
-        let reader = |leaf: &Leaf| {
-            let (column, position) = match *leaf {
-                Leaf::RowId => return Ok(None),
-                Leaf::Column(column) => (column, None),
-                Leaf::Item { column, position } => (column, Some(position)),
-            };
-            let Some(array) = relation.array(column) else {
+        let reader = |place| {
+            let Some((array, position)) = self.array(relation, place) else {
                 return Ok(None);
             };
             Ok(Some(match position {
@@ -92,7 +92,34 @@ impl Leaves {
                 Some(position) => ColumnReader::item(array, position, &COLUMNS)?,
             }))
         };
-        self.leaves.iter().map(reader).collect()
+        (0..self.leaves.len()).map(reader).collect()
+    }
+
+    /// The array of a leaf, and the value of each of its rows that is read where not all are; None
+    /// for `row_id`.
+    fn array<'a>(
+        &self,
+        relation: &'a Relation,
+        place: usize,
+    ) -> Option<(&'a ArraySnapshot, Option<usize>)> {
+        let (column, position) = match self.leaves[place] {
+            Leaf::RowId => return None,
+            Leaf::Column(column) => (column, None),
+            Leaf::Item { column, position } => (column, Some(position)),
+        };
+        Some((relation.array(column)?, position))
+    }
+
+    /// What is known of the blocks of a leaf, and can be added to; None for one that has no order.
+    pub(crate) fn zones(&self, relation: &Relation, place: usize) -> Option<Arc<Zones>> {
+        let (array, position) = self.array(relation, place)?;
+        zones::zones(array, position, self.fields[place].data_type())
+    }
+
+    /// The smallest and the largest value of a leaf, as far as scans have seen all of it.
+    pub(crate) fn bounds(&self, relation: &Relation, place: usize) -> Option<Bounds> {
+        let (array, position) = self.array(relation, place)?;
+        Some(zones::known(array, position)?.bounds())
     }
 
     /// Bytes that a leaf costs to read a row of.

@@ -2,6 +2,7 @@
 
 mod filter;
 mod leaf;
+mod parts;
 mod ranges;
 mod row_id;
 mod show;
@@ -46,8 +47,8 @@ use crate::scan::{Scan, ScanMetrics, stream};
 
 /// Some columns of those rows of a relation that pass its filters, front to back or back to front.
 ///
-/// One partition, in row order, so that LIMIT means the first rows and a plain SELECT keeps the
-/// arrays' order. Predicates are evaluated here, one after another on the survivors; columns that no
+/// In row order, so that LIMIT means the first rows and a plain SELECT keeps the arrays' order; in
+/// parts that are read at once, each in row order, only where nobody sees the order. Predicates are evaluated here, one after another on the survivors; columns that no
 /// predicate names are read for the survivors only. Predicates on `row_id` alone choose the rows
 /// that are read at all.
 #[derive(Clone, Debug)]
@@ -66,6 +67,10 @@ pub struct NumPackSource {
     reversed: bool,
     /// Give only this many rows, the first ones in order.
     fetch: Option<usize>,
+    /// Whether the order reaches no result, so that there may be several parts.
+    unordered: bool,
+    /// The parts, one after the other in row order, that are read each on its own.
+    parts: usize,
     metrics: ExecutionPlanMetricsSet,
 }
 
@@ -95,6 +100,8 @@ impl NumPackSource {
             filters: Vec::new(),
             reversed: false,
             fetch,
+            unordered: false,
+            parts: 1,
             metrics: ExecutionPlanMetricsSet::new(),
         }
     }
@@ -119,10 +126,21 @@ impl NumPackSource {
         }
     }
 
-    /// The number of rows, if it is all of them that this gives.
+    /// The same scan where the order of its rows reaches no result.
+    pub(crate) fn unordered(&self) -> Self {
+        Self {
+            unordered: true,
+            ..self.clone()
+        }
+    }
+
+    /// The number of rows, if it is all of them that this gives, in order.
     pub(crate) fn whole(&self) -> Option<u64> {
         let rows = self.relation.rows();
-        let whole = self.filters.is_empty() && self.fetch.is_none() && self.rows.len() == rows;
+        let whole = self.filters.is_empty()
+            && self.fetch.is_none()
+            && self.parts == 1
+            && self.rows.len() == rows;
         whole.then_some(rows)
     }
 
@@ -133,14 +151,21 @@ impl NumPackSource {
         metrics: &ExecutionPlanMetricsSet,
         partition: usize,
     ) -> DataFusionResult<Scan> {
+        let mut zones = vec![None; self.leaves.len()];
+        for &leaf in self.filters.iter().flat_map(Filter::reads) {
+            zones[leaf] = self.leaves.zones(&self.relation, leaf);
+        }
+        let filtered = !self.filters.is_empty();
         Ok(Scan {
             readers: self.leaves.readers(&self.relation)?,
+            rows: self.relation.rows(),
             filters: self.filters.clone(),
+            zones,
             output: self.output.clone(),
             schema: Arc::clone(&self.schema),
             batch_rows,
             reversed: self.reversed,
-            metrics: ScanMetrics::new(metrics, partition, self.leaves.names()),
+            metrics: ScanMetrics::new(metrics, partition, self.leaves.names(), filtered),
         })
     }
 
@@ -216,7 +241,8 @@ impl DataSource for NumPackSource {
     ) -> DataFusionResult<SendableRecordBatchStream> {
         let batch_rows = context.session_config().batch_size().max(1);
         let scan = self.scan(batch_rows, &self.metrics, partition)?;
-        let batches = stream(scan, &self.wanted(), self.fetch);
+        let rows = self.wanted().part(partition, self.parts);
+        let batches = stream(scan, &rows, self.fetch);
         let schema = Arc::clone(&self.schema);
         let stream = RecordBatchStreamAdapter::new(schema, batches);
         Ok(Box::pin(cooperative(stream)))
@@ -226,8 +252,27 @@ impl DataSource for NumPackSource {
         self.show(format, f)
     }
 
+    fn repartitioned(
+        &self,
+        target_partitions: usize,
+        _repartition_file_min_size: usize,
+        _output_ordering: Option<LexOrdering>,
+    ) -> DataFusionResult<Option<Arc<dyn DataSource>>> {
+        if !self.unordered || self.fetch.is_some() {
+            return Ok(None);
+        }
+        let parts = self.parts_worth(target_partitions);
+        let changed = parts != self.parts;
+        Ok(changed.then(|| {
+            Arc::new(Self {
+                parts,
+                ..self.clone()
+            }) as _
+        }))
+    }
+
     fn output_partitioning(&self) -> Partitioning {
-        Partitioning::UnknownPartitioning(1)
+        Partitioning::UnknownPartitioning(self.parts)
     }
 
     fn eq_properties(&self) -> EquivalenceProperties {
@@ -238,8 +283,12 @@ impl DataSource for NumPackSource {
         SchedulingType::Cooperative
     }
 
-    fn partition_statistics(&self, _partition: Option<usize>) -> DataFusionResult<Arc<Statistics>> {
-        Ok(Arc::new(self.statistics()))
+    fn partition_statistics(&self, partition: Option<usize>) -> DataFusionResult<Arc<Statistics>> {
+        let rows = self.wanted();
+        Ok(Arc::new(self.statistics(&match partition {
+            Some(partition) => rows.part(partition, self.parts),
+            None => rows,
+        })))
     }
 
     fn with_fetch(&self, fetch: Option<usize>) -> Option<Arc<dyn DataSource>> {

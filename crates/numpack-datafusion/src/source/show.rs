@@ -58,6 +58,9 @@ impl NumPackSource {
         if let Some(fetch) = self.fetch {
             parts.push(("fetch", fetch.to_string()));
         }
+        if self.parts > 1 {
+            parts.push(("partitions", self.parts.to_string()));
+        }
         if self.reversed {
             parts.push(("reversed", "true".to_owned()));
         }

@@ -11,15 +11,14 @@ use super::{NumPackSource, RowRanges};
 const SELECTED: usize = 5;
 
 impl NumPackSource {
-    /// Exact without filters.
-    pub(super) fn statistics(&self) -> Statistics {
-        let wanted = self.wanted();
+    /// Of the rows `wanted`; exact without filters.
+    pub(super) fn statistics(&self, wanted: &RowRanges) -> Statistics {
         let Ok(rows) = usize::try_from(wanted.len()) else {
             return Statistics::new_unknown(&self.schema);
         };
         let columns = self.output.iter();
         let columns: Vec<ColumnStatistics> = columns
-            .map(|&leaf| self.column_statistics(leaf, &wanted, rows))
+            .map(|&leaf| self.column_statistics(leaf, wanted, rows))
             .collect();
         let size = columns.iter().fold(Precision::Exact(0), |sum, column| {
             sum.add(&column.byte_size)
@@ -44,7 +43,16 @@ impl NumPackSource {
     }
 
     fn column_statistics(&self, leaf: usize, wanted: &RowRanges, rows: usize) -> ColumnStatistics {
-        let statistics = ColumnStatistics::new_unknown().with_null_count(Precision::Exact(0));
+        let mut statistics = ColumnStatistics::new_unknown().with_null_count(Precision::Exact(0));
+        if self.filters.is_empty()
+            && wanted.len() == self.relation.rows()
+            && let Some((low, high)) = self.leaves.bounds(&self.relation, leaf)
+        {
+            let exact = |value: Option<_>| value.map_or(Precision::Absent, Precision::Exact);
+            statistics = statistics
+                .with_min_value(exact(low))
+                .with_max_value(exact(high));
+        }
         let array = match self.leaves.get(leaf) {
             Leaf::RowId => return row_id_statistics(statistics, wanted, rows),
             // The values' size follows from the rest of the plan.
