@@ -399,8 +399,9 @@ fn rows_that_nobody_reads_are_not_computed() {
     assert!(rows.next().is_none());
     assert!(asked.load(Ordering::Relaxed) > 1);
 
+    let patient = Connection::over(&store, options()).expect("a connection");
     let all = "SELECT a.x FROM self a CROSS JOIN self b CROSS JOIN self c";
-    let query = connection.sql(all, Params::default()).expect("planned");
+    let query = patient.sql(all, Params::default()).expect("planned");
     let mut rows = query.rows().expect("started");
     assert!(rows.next().expect("an item").expect("a batch").num_rows() > 0);
     drop(rows);
