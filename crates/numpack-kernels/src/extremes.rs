@@ -8,64 +8,52 @@ use crate::processor::{Fused, Work, run};
 
 /// Numbers that [`extremes`] knows the order of.
 pub trait Number: Copy {
-    /// As wide as the number: says of it whether it has no place among the others.
-    type Mask: Copy + PartialEq;
-    /// Below every number, and above.
-    const BOUNDS: (Self, Self);
-    /// A mask that says nothing.
-    const PLACED: Self::Mask;
-
-    /// Whether `self` is below `other`, both having a place.
-    fn below(self, other: Self) -> bool;
-    /// The mask, with what this number adds.
-    fn unplaced(self, mask: Self::Mask) -> Self::Mask;
+    /// What [`extremes`] gives, compiled for the processor that its caller is.
+    fn of(values: &[Self]) -> Option<(Self, Self)>;
 }
 
 macro_rules! integers {
     ($($type:ty),*) => {$(
         impl Number for $type {
-            type Mask = $type;
-            const BOUNDS: (Self, Self) = (<$type>::MIN, <$type>::MAX);
-            const PLACED: $type = 0;
-
             #[inline(always)]
-            fn below(self, other: Self) -> bool {
-                self < other
-            }
-
-            #[inline(always)]
-            fn unplaced(self, mask: $type) -> $type {
-                mask
+            fn of(values: &[Self]) -> Option<(Self, Self)> {
+                let first = *values.first()?;
+                let wider = |(low, high): (Self, Self), &value: &Self| (value.min(low), value.max(high));
+                Some(values.iter().fold((first, first), wider))
             }
         }
     )*};
 }
 
+/// Floats that are compared at once: LLVM does not reorder their comparisons by itself.
+const LANES: usize = 16;
+
 macro_rules! floats {
-    ($(($type:ty, $mask:ty)),*) => {$(
+    ($($type:ty),*) => {$(
         impl Number for $type {
-            type Mask = $mask;
-            const BOUNDS: (Self, Self) = (<$type>::NEG_INFINITY, <$type>::INFINITY);
-            const PLACED: $mask = 0;
-
             #[inline(always)]
-            fn below(self, other: Self) -> bool {
-                self < other
-            }
-
-            #[inline(always)]
-            fn unplaced(self, mask: $mask) -> $mask {
-                mask | if self.is_nan() { <$mask>::MAX } else { 0 }
+            fn of(values: &[Self]) -> Option<(Self, Self)> {
+                let least = |a: Self, b: Self| if a < b { a } else { b };
+                let most = |a: Self, b: Self| if a > b { a } else { b };
+                let first = *values.first()?;
+                if values.iter().fold(false, |nan, value| nan | value.is_nan()) {
+                    return None;
+                }
+                let (mut low, mut high) = ([first; LANES], [first; LANES]);
+                let (blocks, rest) = values.as_chunks::<LANES>();
+                for block in blocks {
+                    low = std::array::from_fn(|i| least(block[i], low[i]));
+                    high = std::array::from_fn(|i| most(block[i], high[i]));
+                }
+                let ends = |lanes: [Self; LANES]| lanes.into_iter().chain(rest.iter().copied());
+                Some((ends(low).fold(first, least), ends(high).fold(first, most)))
             }
         }
     )*};
 }
 
 integers!(u8, u16, u32, u64, i8, i16, i32, i64);
-floats!((f32, u32), (f64, u64));
-
-/// Numbers that are looked at together: enough for four vectors of 256 bits of any width.
-const LANES: usize = 32;
+floats!(f32, f64);
 
 struct Extremes<'a, T> {
     values: &'a [T],
@@ -94,35 +82,7 @@ pub fn extremes<T: Number>(values: &[T]) -> Option<(T, T)> {
 impl<T: Number> Work for Extremes<'_, T> {
     #[inline(always)]
     fn run<F: Fused>(self) {
-        if self.values.is_empty() {
-            return;
-        }
-        let (bottom, top) = T::BOUNDS;
-        let (mut low, mut high, mut mask) = ([top; LANES], [bottom; LANES], [T::PLACED; LANES]);
-        let (blocks, rest) = self.values.as_chunks::<LANES>();
-        for block in blocks {
-            for i in 0..LANES {
-                let value = block[i];
-                low[i] = if value.below(low[i]) { value } else { low[i] };
-                high[i] = if high[i].below(value) { value } else { high[i] };
-                mask[i] = value.unplaced(mask[i]);
-            }
-        }
-        for (i, &value) in rest.iter().enumerate() {
-            low[i] = if value.below(low[i]) { value } else { low[i] };
-            high[i] = if high[i].below(value) { value } else { high[i] };
-            mask[i] = value.unplaced(mask[i]);
-        }
-        if mask.iter().any(|&lane| lane != T::PLACED) {
-            return;
-        }
-        let least = low[1..]
-            .iter()
-            .fold(low[0], |a, &b| if b.below(a) { b } else { a });
-        let most = high[1..]
-            .iter()
-            .fold(high[0], |a, &b| if a.below(b) { b } else { a });
-        *self.found = Some((least, most));
+        *self.found = T::of(self.values);
     }
 }
 
