@@ -18,7 +18,17 @@ def listed(source: Path) -> set[str]:
     command = ["git", "-C", str(source), "ls-files", "-z"]
     command += ["--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0")
-    return {name for name in names if name and (source / name).is_file()}
+    return {name for name in names if name and os.path.lexists(source / name)}
+
+
+def link(path: Path, to: str) -> bool:
+    """Make path a symbolic link to to; whether it was not one yet."""
+    if path.is_symlink() and os.readlink(path) == to:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(to)
+    return True
 
 
 def mirror(source: Path, target: Path) -> tuple[int, int]:
@@ -33,6 +43,9 @@ def mirror(source: Path, target: Path) -> tuple[int, int]:
     written = 0
     for name in sorted(wanted):
         old, new = target / name, source / name
+        if new.is_symlink():
+            written += link(old, os.readlink(new))
+            continue
         if old.is_file() and filecmp.cmp(new, old, shallow=False):
             shutil.copymode(new, old)
             continue
@@ -41,7 +54,7 @@ def mirror(source: Path, target: Path) -> tuple[int, int]:
         shutil.copymode(new, old)
         written += 1
 
-    gone = {name for name in previous - wanted if name and (target / name).is_file()}
+    gone = {name for name in previous - wanted if name and os.path.lexists(target / name)}
     for name in gone:
         os.unlink(target / name)
     record.write_text("\0".join(sorted(wanted)))
