@@ -1,11 +1,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use numpack_engine::{Store, directories_in};
 
 use crate::error::Result;
+use crate::held::held;
 use crate::schema::NumPackSchema;
 use crate::session::SCHEMA;
 
@@ -69,7 +70,7 @@ impl CatalogProvider for NumPackCatalog {
         if !self.schema_names().iter().any(|schema| schema == name) {
             return None;
         }
-        let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut schemas = held(&self.schemas);
         if let Some(schema) = schemas.get(name) {
             return Some(Arc::clone(schema) as _);
         }

@@ -1,11 +1,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use numpack_engine::{Mode, Options, Store, stores_in};
 
 use crate::error::{Result, SqlError};
+use crate::held::held;
 use crate::place::Place;
 
 /// What a store's directory may end with and its table does without.
@@ -50,7 +51,7 @@ impl Directory {
         let Some(store) = self.store_name(name) else {
             return Ok(None);
         };
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = held(&self.open);
         if let Some(store) = open.get(&store) {
             return Ok(Some(store.clone()));
         }
@@ -93,7 +94,7 @@ impl Directory {
         let Some(store) = self.store_name(name) else {
             return Ok(());
         };
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = held(&self.open);
         if self.options.mode != Mode::Read
             && let Some(opened) = open.remove(&store)
         {
@@ -104,7 +105,7 @@ impl Directory {
 
     /// Closes the stores that have been opened.
     pub(crate) fn close(&self) -> Result<()> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = held(&self.open);
         let closed: Vec<_> = open.drain().map(|(_, store)| store.close()).collect();
         closed.into_iter().collect::<numpack_engine::Result<()>>()?;
         Ok(())

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 
 use datafusion::common::runtime::SpawnedTask;
@@ -9,6 +9,7 @@ use datafusion::prelude::SessionConfig;
 use tokio::sync::oneshot;
 
 use crate::error::SqlError;
+use crate::held::held;
 
 /// Work that the thread waiting for a statement does itself: commits, for it may hold the writer
 /// lock of a store, which belongs to a thread.
@@ -38,21 +39,17 @@ impl Errands {
 
     /// No more is done; what was asked for fails.
     pub(crate) fn end(&self) {
-        let left = self
-            .queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let left = held(&self.queue).take();
         drop(left);
     }
 
     fn next(&self) -> Option<Errand> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = held(&self.queue);
         queue.as_mut()?.pop_front()
     }
 
     fn ask(&self, errand: Errand) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = held(&self.queue);
         if let Some(queue) = queue.as_mut() {
             queue.push_back(errand);
             self.waiting.unpark();

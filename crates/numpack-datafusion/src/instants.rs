@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use numpack_engine::{Snapshot, Store};
 
 use crate::error::Result;
+use crate::held::held;
 
 /// The instants of one query: whatever it reads of a store, it reads of one snapshot.
 #[derive(Debug, Default)]
@@ -20,7 +21,7 @@ impl Instants {
     /// asked.
     pub(crate) fn of(&self, store: &Store, only: Option<&[String]>) -> Result<Snapshot> {
         let key = (store.path().to_path_buf(), only.map(<[String]>::to_vec));
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = held(&self.taken);
         if let Some(snapshot) = taken.get(&key) {
             return Ok(snapshot.clone());
         }

@@ -35,6 +35,7 @@ mod external;
 mod factory;
 pub mod ffi;
 mod functions;
+mod held;
 mod instants;
 mod item;
 mod nearest;

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -14,6 +14,7 @@ use numpack_engine::Store;
 
 use crate::connection::{Connection, ConnectionOptions};
 use crate::error::{Result, SqlError};
+use crate::held::held;
 use crate::params::Params;
 use crate::rows::Rows;
 
@@ -155,8 +156,8 @@ impl Query {
     /// # Errors
     /// As for [`rows`](Self::rows).
     pub fn kept(&self) -> Result<Self> {
-        let QueryResult { schema, batches } = self.collect()?;
-        Ok(Self::of_batches(&self.connection, schema, batches))
+        let this = self.clone();
+        self.connection.block_on(async move { this.done().await })
     }
 
     /// The query as one that has run.
@@ -220,11 +221,7 @@ impl Query {
 
 impl Planned {
     async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>> {
-        let made = self
-            .physical
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let made = held(&self.physical).take();
         match made {
             Some(physical) => Ok(physical),
             None => planned(&self.state, &self.logical).await,

@@ -91,11 +91,9 @@ impl Relation {
 
     /// The relation with the position of each row once more, as its last column.
     pub(crate) fn with_position(&self, name: &str) -> Self {
-        let fields = self.schema.fields().iter().cloned();
-        let position = Arc::new(Field::new(name, DataType::Int64, false));
         Self {
             arrays: self.arrays.clone(),
-            schema: Arc::new(Schema::new(fields.chain([position]).collect::<Vec<_>>())),
+            schema: schema_with_position(&self.schema, name),
             rows: self.rows,
         }
     }
@@ -118,6 +116,13 @@ impl Relation {
         }
         Ok(())
     }
+}
+
+/// A schema with the position of each row as its last column.
+pub(crate) fn schema_with_position(schema: &SchemaRef, name: &str) -> SchemaRef {
+    let fields = schema.fields().iter().cloned();
+    let position = Arc::new(Field::new(name, DataType::Int64, false));
+    Arc::new(Schema::new(fields.chain([position]).collect::<Vec<_>>()))
 }
 
 /// The number of rows that all arrays have.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::pin;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::errands::Errands;
 use crate::error::{Result, SqlError};
+use crate::held::held;
 
 /// How often a waiting thread asks whether it should stop.
 const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
@@ -82,7 +83,7 @@ impl Threads {
 
     /// The pool for a query that starts now.
     pub(crate) fn pool(&self) -> Result<Arc<Pool>> {
-        let mut current = self.lock();
+        let mut current = held(&self.pool);
         if let Some(pool) = current.as_ref().filter(|pool| pool.is_ours()) {
             return Ok(Arc::clone(pool));
         }
@@ -106,14 +107,10 @@ impl Threads {
     /// Gives later queries threads of their own, because work was stopped on `pool`: a join may
     /// compute for minutes between two points where it can be stopped, and would keep them waiting.
     pub(crate) fn retire(&self, pool: &Arc<Pool>) {
-        let mut current = self.lock();
+        let mut current = held(&self.pool);
         if current.as_ref().is_some_and(|held| Arc::ptr_eq(held, pool)) {
             *current = None;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Pool>>> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

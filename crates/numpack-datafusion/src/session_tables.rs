@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use datafusion::catalog::TableProvider;
 
 use crate::dml::statement::Parsed;
 use crate::error::{Result, SqlError};
+use crate::held::held;
 
 /// Tables and prepared statements by name that live as long as their connection.
 #[derive(Debug, Default)]
@@ -54,10 +55,6 @@ impl SessionTables {
         let known = held(&self.prepared).remove(name);
         known.map(|_| ()).ok_or_else(|| not_prepared(name))
     }
-}
-
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn not_prepared(name: &str) -> SqlError {

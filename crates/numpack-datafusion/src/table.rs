@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchemaRef, Result as DataFusionResult, Statistics};
@@ -13,7 +13,7 @@ use numpack_engine::{Mode, Options, Snapshot, Store};
 
 use crate::error::{Result, SqlError};
 use crate::instants::Instants;
-use crate::relation::Relation;
+use crate::relation::{Relation, schema_with_position};
 use crate::source::NumPackSource;
 
 /// A store, or some of its arrays, as a DataFusion table.
@@ -147,7 +147,7 @@ impl NumPackTable {
     /// [`SqlError::UnequalRows`](crate::SqlError::UnequalRows), and what the engine reports.
     pub fn all(store: &Store) -> Result<Self> {
         let relation = Relation::all(&store.snapshot_all()?)?;
-        Ok(Self::live_of(store, &relation))
+        Ok(Self::live_of(store, &relation, false))
     }
 
     /// Some arrays of a store, in the order named.
@@ -158,7 +158,7 @@ impl NumPackTable {
     /// [`SqlError::NoRows`](crate::SqlError::NoRows).
     pub fn new(store: &Store, names: &[&str]) -> Result<Self> {
         let relation = Relation::new(store.snapshot(names)?.arrays())?;
-        Ok(Self::live_of(store, &relation))
+        Ok(Self::live_of(store, &relation, false))
     }
 
     /// All arrays of one instant.
@@ -176,10 +176,7 @@ impl NumPackTable {
     /// As for [`NumPackTable::new`].
     pub fn of_array(store: &Store, name: &str) -> Result<Self> {
         let relation = Relation::of_array(&store.array(name)?)?;
-        Ok(Self {
-            schema: Arc::clone(relation.schema()),
-            origin: Origin::Store(Live::new(store, &relation, true)),
-        })
+        Ok(Self::live_of(store, &relation, true))
     }
 
     /// A table of one instant.
@@ -202,10 +199,10 @@ impl NumPackTable {
         self.live().map(Live::store)
     }
 
-    fn live_of(store: &Store, relation: &Relation) -> Self {
+    fn live_of(store: &Store, relation: &Relation, alone: bool) -> Self {
         Self {
             schema: Arc::clone(relation.schema()),
-            origin: Origin::Store(Live::new(store, relation, false)),
+            origin: Origin::Store(Live::new(store, relation, alone)),
         }
     }
 
@@ -269,9 +266,7 @@ impl NumPackTable {
             position: Some(name.to_owned()),
             ..self.live()?.clone()
         };
-        let fields = self.schema.fields().iter().cloned();
-        let position = Arc::new(Field::new(name, DataType::Int64, false));
-        let schema = Arc::new(Schema::new(fields.chain([position]).collect::<Vec<_>>()));
+        let schema = schema_with_position(&self.schema, name);
         let origin = match &self.origin {
             Origin::Store(_) => Origin::Store(live),
             Origin::Instant { relation, .. } => Origin::Instant {

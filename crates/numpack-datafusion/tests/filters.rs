@@ -322,17 +322,22 @@ fn random_store(random: &mut Random) -> Fixture {
     fixture
 }
 
+/// The rows of `t` in memory, as the table `m`.
+async fn register_copy(ctx: &SessionContext) {
+    let all = rows(ctx, "SELECT * FROM t").await;
+    let schema = ctx.table_provider("t").await.expect("a table").schema();
+    let memory = MemTable::try_new(schema, vec![all]).expect("a table");
+    ctx.register_table("m", Arc::new(memory))
+        .expect("a new name");
+}
+
 #[tokio::test]
 async fn random_predicates_keep_the_rows_that_datafusion_keeps() {
     let mut random = Random(20_261_126);
     for store in 0..25 {
         let fixture = random_store(&mut random);
         let ctx = fixture.session();
-        let all = rows(&ctx, "SELECT * FROM t").await;
-        let schema = ctx.table_provider("t").await.expect("a table").schema();
-        let memory = MemTable::try_new(schema, vec![all]).expect("a table");
-        ctx.register_table("m", Arc::new(memory))
-            .expect("a new name");
+        register_copy(&ctx).await;
         for _ in 0..20 {
             let predicate = random.predicate(2);
             let columns = random.pick(&[

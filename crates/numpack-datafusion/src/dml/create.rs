@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::Result as DataFusionResult;
-use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -14,7 +13,7 @@ use futures::StreamExt;
 use numpack_engine::{Mode, Store};
 
 use crate::dml::edits::IN_MEMORY;
-use crate::dml::values::Values;
+use crate::dml::values::{self, Values};
 use crate::errands;
 use crate::error::{Result, SqlError};
 use crate::place::Place;
@@ -63,7 +62,7 @@ pub(crate) async fn create(
         }
         let held = columns.iter().map(Values::in_memory).sum();
         if held > IN_MEMORY || memory.try_resize(held).is_err() {
-            spill(&mut columns, &context)?;
+            values::spill(&mut columns, &context)?;
             memory.free();
         }
     }
@@ -71,13 +70,6 @@ pub(crate) async fn create(
     let work = move || Ok(save(&place, &columns, replace)?);
     errands::blocking(state.config(), work).await?;
     Ok(rows)
-}
-
-fn spill(columns: &mut [Values], context: &TaskContext) -> DataFusionResult<()> {
-    for values in columns {
-        values.spill(&context.runtime_env().disk_manager)?;
-    }
-    Ok(())
 }
 
 /// Whether a column is the `row_id` of a table: a position, which a new table has of its own. An

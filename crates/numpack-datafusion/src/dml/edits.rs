@@ -14,8 +14,8 @@ use datafusion::logical_expr::dml::MergeIntoAction;
 use numpack_engine::{Selection, Snapshot, Transaction};
 
 use crate::dml::target::Target;
-use crate::dml::values::Values;
-use crate::error::{Result, SqlError};
+use crate::dml::values::{self, Values};
+use crate::error::Result;
 use crate::relation::Relation;
 
 /// Rows to insert move to temporary files whenever this many bytes of them have come together, or
@@ -143,14 +143,7 @@ impl Edits {
     ) -> DataFusionResult<()> {
         let change = Arc::clone(&self.change);
         match &change.kind {
-            Kind::Insert { .. } => {
-                // A plan of DataFusion's own has all columns of the table, and NULL for row_id.
-                let row_id = batch.columns().get(self.inserts.len());
-                if row_id.is_some_and(|ids| ids.null_count() < ids.len()) {
-                    return Err(SqlError::RowIdGiven { verb: "INSERT" }.into());
-                }
-                self.insert(batch, 0, context)
-            }
+            Kind::Insert { .. } => self.insert(batch, 0, context),
             Kind::Delete => positions(batch, 0, &mut self.deleted, &self.memory),
             Kind::Update { .. } => {
                 positions(batch, 0, &mut self.updated, &self.memory)?;
@@ -175,9 +168,7 @@ impl Edits {
         self.inserted += batch.num_rows() as u64;
         let in_memory: usize = self.inserts.iter().map(Values::in_memory).sum();
         if in_memory > IN_MEMORY || self.account().is_err() {
-            for values in &mut self.inserts {
-                values.spill(&context.runtime_env().disk_manager)?;
-            }
+            values::spill(&mut self.inserts, context)?;
             self.account()?;
         }
         Ok(())

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{SchemaRef, UInt64Type};
@@ -22,6 +22,7 @@ use crate::dml::node::{COUNT, ChangeNode, count};
 use crate::dml::pin;
 use crate::errands;
 use crate::error::SqlError;
+use crate::held::held;
 use crate::relation::Relation;
 
 /// How often a statement is tried again after another writer was faster.
@@ -49,11 +50,7 @@ struct Failure {
 
 impl Failure {
     fn take(&self) -> DataFusionError {
-        let error = self
-            .error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let error = held(&self.error).take();
         error.unwrap_or_else(|| DataFusionError::Execution(self.text.clone()))
     }
 }
@@ -124,7 +121,7 @@ impl ChangeExec {
 
     /// The one run of the statement, begun when it is first polled.
     fn run(&self, context: Arc<TaskContext>) -> Run {
-        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut run = held(&self.run);
         if let Some(run) = &*run {
             return run.clone();
         }

@@ -47,14 +47,7 @@ pub(crate) fn columns(plan: LogicalPlan, target: &Target) -> DataFusionResult<Lo
             );
         }
     }
-    if !missing.is_empty() {
-        return Err(SqlError::MissingColumns {
-            table: target.name.to_string(),
-            missing: missing.join(", "),
-            count: missing.len(),
-        }
-        .into());
-    }
+    target.refuse_missing(&missing)?;
     Ok(LogicalPlan::Projection(Projection::try_new(
         values,
         Arc::new(plan),

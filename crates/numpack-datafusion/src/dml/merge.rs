@@ -149,14 +149,7 @@ fn updated(clauses: &[MergeIntoClause], target: &Target) -> DataFusionResult<Vec
                         !columns.is_empty() && !columns.iter().any(|column| column == name)
                     })
                     .collect();
-                if !missing.is_empty() {
-                    return Err(SqlError::MissingColumns {
-                        table: target.name.to_string(),
-                        missing: missing.join(", "),
-                        count: missing.len(),
-                    }
-                    .into());
-                }
+                target.refuse_missing(&missing)?;
             }
             MergeIntoAction::Delete => {}
         }

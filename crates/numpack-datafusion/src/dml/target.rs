@@ -8,6 +8,7 @@ use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::TableSource;
 use numpack_engine::Store;
 
+use crate::error::{Result, SqlError};
 use crate::relation::ROW_ID;
 use crate::table::{Live, NumPackTable};
 
@@ -57,6 +58,18 @@ impl Target {
     /// Whether `name` is the position of a row and no array.
     pub(crate) fn is_row_id(&self, name: &str) -> bool {
         name == ROW_ID && self.column(name).is_none()
+    }
+
+    /// Fails where new rows come without a value for some columns.
+    pub(crate) fn refuse_missing(&self, missing: &[&str]) -> Result<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(SqlError::MissingColumns {
+            table: self.name.to_string(),
+            missing: missing.join(", "),
+            count: missing.len(),
+        })
     }
 
     /// What the table's columns are called, for an error.

@@ -11,6 +11,7 @@ use arrow::array::ArrayRef;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::FieldRef;
 use datafusion::common::{Result as DataFusionResult, resources_err};
+use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::DiskManager;
 use datafusion::execution::spill_file::SpillFile;
 use numpack_arrow::{ArrowRows, Error as ArrowRowsError};
@@ -105,7 +106,7 @@ impl Values {
         Ok(())
     }
 
-    /// What a plan of DataFusion's own gives may be of a type beside the array's.
+    /// What a plan gives may be of a type beside the array's: fields of lists differ in what they say.
     fn conform(&self, array: &ArrayRef) -> DataFusionResult<ArrayRef> {
         if array.data_type() == self.field.data_type() {
             return Ok(Arc::clone(array));
@@ -136,7 +137,7 @@ impl Values {
     }
 
     /// Moves what is in memory to a temporary file.
-    pub(crate) fn spill(&mut self, disk: &Arc<DiskManager>) -> DataFusionResult<()> {
+    fn spill(&mut self, disk: &Arc<DiskManager>) -> DataFusionResult<()> {
         if self.memory.is_empty() {
             return Ok(());
         }
@@ -199,6 +200,14 @@ impl Values {
     pub(crate) fn source(&self) -> ValuesSource<'_> {
         ValuesSource(self)
     }
+}
+
+/// Moves what columns hold in memory to temporary files.
+pub(crate) fn spill(columns: &mut [Values], context: &TaskContext) -> DataFusionResult<()> {
+    for values in columns {
+        values.spill(&context.runtime_env().disk_manager)?;
+    }
+    Ok(())
 }
 
 impl Spilled {

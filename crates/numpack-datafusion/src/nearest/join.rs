@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, AsArray, UInt64Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
@@ -23,6 +23,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use numpack_kernels::{Order, Query, Top, UNDEFINED};
 
 use crate::functions::{Distance, vectors, whole};
+use crate::held::held;
 
 /// Rows that are compared with every vector while they lie in a cache of their thread.
 const BLOCK: usize = 256;
@@ -98,11 +99,8 @@ impl NearestJoinExec {
     }
 
     fn collected(&self, context: &Arc<TaskContext>) -> Collected {
-        let mut held = self
-            .collected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(collected) = &*held {
+        let mut shared = held(&self.collected);
+        if let Some(collected) = &*shared {
             return collected.clone();
         }
         let (queries, context) = (Arc::clone(&self.queries), Arc::clone(context));
@@ -112,7 +110,7 @@ impl NearestJoinExec {
             Ok(concat_batches(&schema, &batches)?)
         };
         let collected = collected.map(|result: DataFusionResult<_>| result.map_err(Arc::new));
-        held.insert(collected.boxed().shared()).clone()
+        shared.insert(collected.boxed().shared()).clone()
     }
 }
 

@@ -11,14 +11,15 @@ use datafusion::physical_expr::utils::split_conjunction;
 use datafusion::physical_expr::window::{StandardWindowExpr, WindowExpr};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::CrossJoinExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec, WindowUDFExpr};
-use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use numpack_kernels::Order;
 
 use super::join::{Comparison, NearestJoinExec};
@@ -53,7 +54,10 @@ impl PhysicalOptimizerRule for NearestJoinRule {
             };
             for (column, limit) in bounds(filter.predicate()) {
                 if let Some(input) = below_filter(filter.input(), column, limit, partitions)? {
-                    return Ok(Transformed::yes(over(&plan, input)?));
+                    return Ok(Transformed::yes(replace_children_if_necessary(
+                        plan,
+                        vec![input],
+                    )?));
                 }
             }
             Ok(Transformed::no(plan))
@@ -155,15 +159,7 @@ fn rebuilt(
     input: Option<Arc<dyn ExecutionPlan>>,
 ) -> DataFusionResult<Option<Arc<dyn ExecutionPlan>>> {
     let Some(input) = input else { return Ok(None) };
-    over(plan, input).map(Some)
-}
-
-fn over(
-    plan: &Arc<dyn ExecutionPlan>,
-    input: Arc<dyn ExecutionPlan>,
-) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-    Arc::clone(plan).replace_children(vec![input], options)
+    replace_children_if_necessary(Arc::clone(plan), vec![input]).map(Some)
 }
 
 /// What a window asks of the rows below it, in terms of their columns.

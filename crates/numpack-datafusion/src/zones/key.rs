@@ -80,21 +80,11 @@ pub(super) fn bounds(values: &dyn Array) -> Option<(i64, i64)> {
         }
         DataType::Float32 => {
             let values = values.as_primitive::<Float32Type>().values();
-            let keys = || values.iter().map(|&value| f32_key(value));
-            match extremes(values) {
-                Some((low, high)) => Some((f32_key(low), f32_key(high))),
-                None => keys().min().zip(keys().max()),
-            }
-            .map(|(low, high)| widest_zeros(low, high, f32_key(-0.0)))
+            floats(values, f32_key, f32_key(-0.0))
         }
         DataType::Float64 => {
             let values = values.as_primitive::<Float64Type>().values();
-            let keys = || values.iter().map(|&value| f64_key(value));
-            match extremes(values) {
-                Some((low, high)) => Some((f64_key(low), f64_key(high))),
-                None => keys().min().zip(keys().max()),
-            }
-            .map(|(low, high)| widest_zeros(low, high, f64_key(-0.0)))
+            floats(values, f64_key, f64_key(-0.0))
         }
         _ => None,
     }
@@ -135,6 +125,16 @@ pub(super) fn column(
         DataType::Float64 => collected::<Float64Type>(keys, |key| Some(f64_of(key))),
         other => new_null_array(other, keys.len()),
     }
+}
+
+/// Floats with a NaN among them are compared by their keys.
+fn floats<T: Number>(values: &[T], key: fn(T) -> i64, negative_zero: i64) -> Option<(i64, i64)> {
+    let keys = || values.iter().map(|&value| key(value));
+    let bounds = match extremes(values) {
+        Some((low, high)) => Some((key(low), key(high))),
+        None => keys().min().zip(keys().max()),
+    };
+    bounds.map(|(low, high)| widest_zeros(low, high, negative_zero))
 }
 
 fn integers<T: ArrowPrimitiveType<Native: Number + Into<i64>>>(

@@ -143,7 +143,7 @@ const UPDATES: &[Update] = &[
         &[2],
         |id, x| {
             (
-                20 * i64::from(x == 20.0),
+                20 * i64::from(x.to_bits() == 20.0_f64.to_bits()),
                 f64::from(i32::try_from(id).unwrap()),
             )
         },

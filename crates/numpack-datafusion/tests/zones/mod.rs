@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
-use datafusion::datasource::MemTable;
 use datafusion::physical_plan::{collect, displayable};
 use datafusion::prelude::SessionContext;
 use numpack_engine::{Options, Selection, Store, Transaction};
 use numpack_format::{ArrayMeta, DType};
 
-use crate::{Fixture, Random, counter, plan, rows};
+use crate::{Fixture, Random, counter, plan, register_copy, rows};
 
 /// Rows of a block.
 const BLOCK: usize = 8192;
@@ -461,11 +460,7 @@ async fn what_is_left_out_never_matters() {
     for store in 0..6 {
         let fixture = clustered(&mut random);
         let ctx = fixture.session();
-        let all = rows(&ctx, "SELECT * FROM t").await;
-        let schema = ctx.table_provider("t").await.expect("a table").schema();
-        let memory = MemTable::try_new(schema, vec![all]).expect("a table");
-        ctx.register_table("m", Arc::new(memory))
-            .expect("a new name");
+        register_copy(&ctx).await;
         for _ in 0..40 {
             let predicate = predicate(&mut random, 2);
             let query = |table: &str| {
