@@ -272,9 +272,6 @@ def test_ctrl_c_ends_a_query_and_leaves_no_file(store, tmp_path):
     assert list(target.parent.iterdir()) == []
 
 
-@pytest.mark.xfail(
-    reason="a file that a writer has replaced may be gone when a reader first maps it", strict=False
-)
 def test_nothing_waits_for_a_writer_at_work(store, tmp_path):
     code = (
         "import sys, numpy as np\n"

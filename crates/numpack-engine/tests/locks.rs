@@ -1,13 +1,14 @@
 //! One writer at a time, conflicts, and threads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use numpack_engine::fs::{Fs as _, Lock, MemoryFs, Open};
-use numpack_engine::{Error, Options, Snapshot, Store};
+use numpack_engine::{Error, Mode, Options, Snapshot, Store};
 
-use crate::kit::{PATH, append, bytes, open, read, rows, save, try_open};
-use crate::processes::open_elsewhere;
+use crate::kit::{PATH, append, bytes, mode, open, read, rows, save, try_open};
+use crate::processes::{open_elsewhere, open_overtaken};
 
 #[test]
 fn a_held_lock_times_out_with_its_holder() {
@@ -30,7 +31,7 @@ fn an_interrupted_wait_ends() {
     let fs = MemoryFs::default();
     let store = try_open(
         &fs,
-        &Options::default().with_interrupt(std::sync::Arc::new(|| true)),
+        &Options::default().with_interrupt(Arc::new(|| true)),
     )
     .unwrap();
     let dir = fs.open_dir(std::path::Path::new(PATH), false).unwrap();
@@ -217,7 +218,7 @@ fn a_kept_lock_goes_with_its_guard() {
     std::thread::scope(|scope| {
         scope.spawn(|| drop(other.locked().unwrap()));
     });
-    let reader = try_open(&fs, &crate::kit::mode(numpack_engine::Mode::Read)).unwrap();
+    let reader = try_open(&fs, &mode(Mode::Read)).unwrap();
     assert!(matches!(reader.locked(), Err(Error::ReadOnly { .. })));
     assert!(matches!(store.locked(), Err(Error::Closed { .. })));
 }
@@ -264,4 +265,32 @@ fn reading_does_not_wait_for_a_kept_lock() {
         }
         drop(lock);
     });
+}
+
+/// One who opens a store reads its records, and then looks for the files that they name: these are gone
+/// every time where another one commits as often.
+#[test]
+fn opening_does_not_fail_beside_a_writer_at_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.npk");
+    let create = || Store::open(&path, &Options::default()).unwrap();
+    save(&create(), "a", &[9], &[0; 9]).unwrap();
+    let writer = create();
+    save(&writer, "a", &[9], &[1; 9]).unwrap();
+    let commits = Arc::new(AtomicUsize::new(0));
+    let before = {
+        let commits = Arc::clone(&commits);
+        Arc::new(move |name: &str| {
+            if name.starts_with(".npk/g") {
+                // The file of the one before the last is used for the next.
+                for value in [2, 3] {
+                    save(&writer, "a", &[9], &[value; 9]).unwrap();
+                }
+                commits.fetch_add(2, Ordering::SeqCst);
+            }
+        })
+    };
+    let reader = open_overtaken(before, &path, &mode(Mode::Read)).unwrap();
+    assert_eq!(commits.load(Ordering::SeqCst), 2, "once is enough");
+    assert_eq!(read(&reader, "a"), [3; 9]);
 }

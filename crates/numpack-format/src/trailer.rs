@@ -88,15 +88,16 @@ pub(crate) fn check_seal(bytes: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
-/// Refuses what follows the arrays of a file without seal if it begins as a trailer does.
-///
-/// Anything else that follows is of another program and ignored.
-pub(crate) fn refuse_damaged(reader: &mut Reader<'_>) -> Result<()> {
-    let seen = reader.remaining().min(MAGIC.len());
-    if seen > 0 && reader.bytes(seen)? == &MAGIC[..seen] {
-        return Err(reader.corrupt("its trailer is cut off or damaged"));
+/// Refuses what follows the arrays of a file without seal: a trailer that was damaged, or arrays that a
+/// damaged count does not count. NumPack 0.4 to 0.7 end the file there.
+pub(crate) fn refuse_rest(reader: &mut Reader<'_>) -> Result<()> {
+    let rest = reader.remaining();
+    let begin = reader.bytes(rest.min(MAGIC.len()))?;
+    match begin {
+        [] => Ok(()),
+        _ if MAGIC.starts_with(begin) => Err(reader.corrupt("its trailer is cut off or damaged")),
+        _ => Err(reader.corrupt(format!("{rest} bytes follow its last array"))),
     }
-    Ok(())
 }
 
 impl Trailer {
