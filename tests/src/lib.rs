@@ -5,9 +5,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The root of the checkout.
+/// The root of the checkout that cargo runs the tests of: where they were compiled may be another one that
+/// has the same target directory.
+///
+/// # Panics
+/// Outside of `cargo test`.
 pub fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
+    PathBuf::from(package).join("..")
 }
 
 /// Every file of the checkout below `directory` that has this extension, sorted. Directories whose

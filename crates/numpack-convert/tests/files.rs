@@ -1,5 +1,5 @@
 //! Files into stores and back; expected bytes are worked out by hand.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,10 +1,5 @@
 //! Files larger than the memory that the process may use at all.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-#![cfg(target_os = "linux")]
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -86,7 +81,7 @@ fn child() {
 
 /// Runs a task in a process that `ulimit` limits.
 fn limited(dir: &Path, task: &str, limit: &str) {
-    let script = format!("ulimit {limit} && exec \"$0\" --exact child");
+    let script = format!("ulimit {limit} && exec \"$0\" --exact memory::child");
     let ran = Command::new("sh")
         .args(["-c", &script])
         .arg(std::env::current_exe().unwrap())

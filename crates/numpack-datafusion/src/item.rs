@@ -32,27 +32,17 @@ impl ScalarUDFImpl for Item {
     }
 
     fn display_name(&self, args: &[Expr]) -> DataFusionResult<String> {
-        match args {
-            [lists, position] => Ok(format!("{lists}[{position}]")),
-            _ => exec_err!(
-                "item takes a list and a position, not {} arguments",
-                args.len()
-            ),
-        }
+        let [lists, position] = two(args)?;
+        Ok(format!("{lists}[{position}]"))
     }
 
     fn schema_name(&self, args: &[Expr]) -> DataFusionResult<String> {
-        match args {
-            [lists, position] => Ok(format!(
-                "{}[{}]",
-                lists.schema_name(),
-                position.schema_name()
-            )),
-            _ => exec_err!(
-                "item takes a list and a position, not {} arguments",
-                args.len()
-            ),
-        }
+        let [lists, position] = two(args)?;
+        Ok(format!(
+            "{}[{}]",
+            lists.schema_name(),
+            position.schema_name()
+        ))
     }
 
     fn signature(&self) -> &Signature {
@@ -60,9 +50,10 @@ impl ScalarUDFImpl for Item {
     }
 
     fn return_type(&self, types: &[DataType]) -> DataFusionResult<DataType> {
-        match types {
-            [DataType::FixedSizeList(child, _), DataType::Int64] => Ok(child.data_type().clone()),
-            _ => plan_err!("item takes a fixed-size list and an Int64, not {types:?}"),
+        if let [DataType::FixedSizeList(child, _), DataType::Int64] = types {
+            Ok(child.data_type().clone())
+        } else {
+            plan_err!("item takes a fixed-size list and an Int64, not {types:?}")
         }
     }
 
@@ -90,13 +81,25 @@ impl ScalarUDFImpl for Item {
     }
 }
 
+fn two(args: &[Expr]) -> DataFusionResult<&[Expr; 2]> {
+    if let Ok(both) = args.try_into() {
+        return Ok(both);
+    }
+    let count = args.len();
+    exec_err!("item takes a list and a position, not {count} arguments")
+}
+
 fn items(lists: &FixedSizeListArray, position: usize) -> DataFusionResult<ArrayRef> {
     let places = (0..lists.len()).map(|row| {
         let first = usize::try_from(lists.value_offset(row)).ok();
         let place = first.filter(|_| lists.is_valid(row))? + position;
         Some(place as u64)
     });
-    Ok(take(lists.values(), &UInt64Array::from_iter(places), None)?)
+    Ok(take(
+        lists.values(),
+        &places.collect::<UInt64Array>(),
+        None,
+    )?)
 }
 
 /// Where `index` points, counted from 0: it counts from 1, or from the end when negative.

@@ -47,6 +47,7 @@ mod journal;
 mod load;
 mod lock;
 mod locked;
+mod lost;
 mod mapping;
 mod memory;
 mod network;

@@ -29,11 +29,7 @@ fn a_held_lock_times_out_with_its_holder() {
 #[test]
 fn an_interrupted_wait_ends() {
     let fs = MemoryFs::default();
-    let store = try_open(
-        &fs,
-        &Options::default().with_interrupt(Arc::new(|| true)),
-    )
-    .unwrap();
+    let store = try_open(&fs, &Options::default().with_interrupt(Arc::new(|| true))).unwrap();
     let dir = fs.open_dir(std::path::Path::new(PATH), false).unwrap();
     let lock = dir.open(".npk/LOCK", Open::Write).unwrap();
     assert!(lock.try_lock(Lock::Exclusive).unwrap());

@@ -429,13 +429,12 @@ impl Store {
             let connection = connection.map_err(|error| errors::sql(py, error))?;
             return query::plan(py, &connection, text, args, named);
         }
-        let connection = match self.connection.get() {
-            Some(connection) => connection,
-            None => {
-                let connection = Connection::over(&self.engine, options())
-                    .map_err(|error| errors::sql(py, error))?;
-                self.connection.get_or_init(|| connection)
-            }
+        let connection = if let Some(connection) = self.connection.get() {
+            connection
+        } else {
+            let connection = Connection::over(&self.engine, options())
+                .map_err(|error| errors::sql(py, error))?;
+            self.connection.get_or_init(|| connection)
         };
         query::plan(py, connection, text, args, named)
     }

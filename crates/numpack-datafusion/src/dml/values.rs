@@ -166,12 +166,11 @@ impl Values {
             return Err(ArrowRowsError::Nulls { name, nulls }.into());
         }
         let none;
-        let meta = match &self.meta {
-            Some(meta) => meta,
-            None => {
-                none = ArrowRows::new(&self.field, &[])?.meta().clone();
-                &none
-            }
+        let meta = if let Some(meta) = &self.meta {
+            meta
+        } else {
+            none = ArrowRows::new(&self.field, &[])?.meta().clone();
+            &none
         };
         let shape = meta.shape.with_rows(self.rows, meta.dtype);
         Ok(ArrayMeta {

@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_selection_stays_a_range_where_it_can() {
-        let mask = |bits: &[u8]| BooleanArray::from_iter(bits.iter().map(|&b| Some(b == 1)));
+        let mask = |bits: &[u8]| bits.iter().map(|&b| Some(b == 1)).collect::<BooleanArray>();
         let rows = Rows::Range(10..14);
         assert_eq!(rows.clone().select(&mask(&[1, 1, 1, 1])), rows);
         assert_eq!(

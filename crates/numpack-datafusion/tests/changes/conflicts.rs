@@ -3,7 +3,7 @@
 use numpack_engine::Selection;
 use numpack_format::{ArrayMeta, DType};
 
-use crate::fixture::{Fixture, count, xs};
+use super::fixture::{Fixture, count, xs};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn updates_of_two_sessions_add_up() {

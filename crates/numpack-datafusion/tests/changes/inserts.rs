@@ -3,7 +3,7 @@
 use numpack_datafusion::ConnectionOptions;
 use numpack_format::DType;
 
-use crate::fixture::{Fixture, count, error, int64s, put, run};
+use super::fixture::{Fixture, count, error, int64s, put, run};
 
 #[tokio::test]
 async fn values_with_and_without_a_list() {

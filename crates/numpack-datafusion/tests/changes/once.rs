@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::collect;
 
-use crate::fixture::{Fixture, count, int64s, run};
+use super::fixture::{Fixture, count, int64s, run};
 
 #[tokio::test]
 async fn planning_changes_nothing_and_a_plan_runs_once() {
@@ -79,7 +79,7 @@ async fn the_extra_column_has_no_name_and_is_no_star() {
         "UPDATE t SET x = __numpack_position",
         "UPDATE t SET __numpack_position = 1",
     ] {
-        let error = crate::fixture::error(&ctx, text).await;
+        let error = super::fixture::error(&ctx, text).await;
         assert!(error.contains("__numpack_position"), "{error}");
     }
     assert_eq!(fixture.ids().len(), 10);

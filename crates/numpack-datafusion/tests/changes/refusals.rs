@@ -6,7 +6,7 @@ use datafusion::prelude::SessionContext;
 use numpack_datafusion::NumPackTable;
 use numpack_engine::{Mode, Options, Store};
 
-use crate::fixture::{Fixture, count, error, run};
+use super::fixture::{Fixture, count, error, run};
 
 #[tokio::test]
 async fn statements_that_are_refused() {

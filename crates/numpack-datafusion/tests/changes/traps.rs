@@ -1,7 +1,7 @@
 //! Every statement for which DataFusion hands a table too little, or something else: on relations, in
 //! a session of ours and in one of the user's, straight and prepared.
 
-use crate::fixture::{Fixture, Runs, count, run, xs};
+use super::fixture::{Fixture, Runs, count, run, xs};
 
 /// The statement, and the ids that go.
 const DELETES: &[(&str, &[i64])] = &[
@@ -306,7 +306,7 @@ async fn a_vector_is_updated_as_a_whole() {
     assert_eq!((v[0], v[1], v[18], v[19]), (1.5, -2.0, 1.5, -2.0));
     assert_eq!(v[2..18], (2..18_u8).map(f32::from).collect::<Vec<_>>());
     let text = "UPDATE t SET v = [1.5, -2, 3] WHERE id = 0";
-    let error = crate::fixture::error(&ctx, text).await;
+    let error = super::fixture::error(&ctx, text).await;
     assert!(error.contains('2') && error.contains('3'), "{error}");
 }
 

@@ -10,7 +10,7 @@ use datafusion::prelude::SessionContext;
 use numpack_engine::Selection;
 use numpack_format::DType;
 
-use crate::{Fixture, plan, rows};
+use super::{Fixture, plan, rows};
 
 const MANY: u64 = 300_000;
 
@@ -149,7 +149,7 @@ async fn each_part_counts_what_it_reads() {
     let plan = plan(&ctx, sql).await;
     collect(Arc::clone(&plan), ctx.task_ctx()).await.expect(sql);
     let bytes =
-        ["mapped", "copied"].map(|how| crate::counter(&plan, &format!("bytes_{how}(label)")));
+        ["mapped", "copied"].map(|how| super::counter(&plan, &format!("bytes_{how}(label)")));
     assert_eq!(
         bytes.iter().sum::<usize>(),
         usize::try_from(MANY).expect("small") - 3

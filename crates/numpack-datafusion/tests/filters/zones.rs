@@ -9,7 +9,7 @@ use datafusion::prelude::SessionContext;
 use numpack_engine::{Options, Selection, Store, Transaction};
 use numpack_format::{ArrayMeta, DType};
 
-use crate::{Fixture, Random, counter, plan, register_copy, rows};
+use super::{Fixture, Random, counter, plan, register_copy, rows};
 
 /// Rows of a block.
 const BLOCK: usize = 8192;

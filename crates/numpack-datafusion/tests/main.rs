@@ -1,4 +1,4 @@
-//! Statements that change stores, and those that must not.
+//! The tables, statements and sessions as users have them: one binary, one module a topic.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,9 +7,6 @@
     reason = "tests fail by panicking, and nothing outside of them reads their items"
 )]
 
-mod conflicts;
-mod fixture;
-mod inserts;
-mod once;
-mod refusals;
-mod traps;
+mod changes;
+mod filters;
+mod table;

@@ -1,0 +1,8 @@
+//! Statements that change stores, and those that must not.
+
+mod conflicts;
+mod fixture;
+mod inserts;
+mod once;
+mod refusals;
+mod traps;
