@@ -1,9 +1,11 @@
 """Vector search by SQL against NumPy in float64, within the bounds that the kernels state."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from numpack import NumPack, SQLError
+from numpack import NumPack, SQLError, connect
 from support import plain
 
 WIDTH, ROWS, K = 37, 3000, 10
@@ -129,6 +131,42 @@ def test_rows_that_are_gone_are_not_near(table):
     assert_nearest(np.searchsorted(left, found), rows[left], q, name="l2_distance")
 
 
+def test_the_order_of_all_rows_keeps_to_a_memory_limit(npk):
+    """They are more than the limit allows, so the sort writes some to disk; vectors stay out of it."""
+    rows = vectors("f4", 1, 300_000)
+    npk.save({"emb": rows})
+    q = vectors("f4", 3, 1)[0]
+    with connect(npk, memory_limit=1, threads=2) as db:
+        result = db.sql("SELECT row_id FROM self ORDER BY l2_distance(emb, $q)", q=q)
+        plan = result.explain(analyze=True)
+        found = result.to_numpy()["row_id"]
+        with pytest.raises(SQLError, match=r"(?s)Resources exhausted.*nearest rows"):
+            text = "SELECT row_id FROM self ORDER BY l2_distance(emb, $q) LIMIT 200000"
+            db.sql(text, q=q).to_numpy()
+    assert "SortExec" in plan
+    assert "bytes_copied(emb)" not in plan
+    assert not re.search(r"spill_count=0\b", plan), plan
+    distances = l2_squared(*both(rows, q))
+    assert len(np.unique(found)) == len(rows)
+    ordered = distances[found]
+    assert (np.diff(ordered) > -1e-4).all()
+
+
+def test_all_rows_and_their_distances_in_order(npk):
+    rows = vectors("f4", 1, 500)
+    npk.save({"id": np.arange(500), "emb": rows})
+    q = vectors("f4", 3, 1)[0]
+    wanted = np.argsort(l2_squared(*both(rows, q)))
+    for columns in ("id, emb", "id, l2_distance(emb, $q) AS d", "emb, id AS id"):
+        text = f"SELECT {columns} FROM self ORDER BY l2_distance(emb, $q)"
+        found = npk.sql(text, q=q).to_numpy()
+        assert found["id"].tolist() == wanted.tolist()
+        if "emb" in found:
+            assert (found["emb"] == rows[wanted]).all()
+    descending = "SELECT id FROM self ORDER BY l2_distance(emb, $q) DESC"
+    assert npk.sql(descending, q=q).to_numpy()["id"].tolist() == wanted[::-1].tolist()
+
+
 # ---------------------------------------------------------------------- many vectors at once
 MANY = """
 SELECT qid, id, r FROM (
@@ -170,6 +208,18 @@ def test_the_nearest_rows_of_many_vectors(table, tables):
         ),
     ],
 )
+def test_many_vectors_keep_to_a_memory_limit(npk):
+    """The rows are more than the limit allows; those found so far are copied out of their batches."""
+    rows = vectors("f4", 1, 200_000)
+    npk.save({"id": np.arange(len(rows)), "emb": rows})
+    many, given = queries("f4", 5)
+    text = MANY.format(order="l2_distance(t.emb, q.v)", tables="queries q CROSS JOIN self t")
+    with connect(npk, memory_limit=4, threads=2) as db:
+        found = db.sql(text, queries=given).to_numpy()
+    for qid, q in enumerate(many):
+        assert_nearest(found["id"][found["qid"] == qid], rows, q)
+
+
 def test_many_vectors_in_other_words(npk, order, tables, how):
     rows, label = vectors("f4", 1), plain("u1", (ROWS,), 2) % 3
     npk.save({"id": np.arange(ROWS), "label": label, "emb": rows})

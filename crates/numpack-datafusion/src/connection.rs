@@ -316,6 +316,7 @@ impl Connection {
             session: Arc::clone(&self.session),
             given: params.tables.clone(),
             instants,
+            lenient: false,
         };
         state.register_catalog_list(catalog.alone());
         statements::run(self, state, &reach, sql, &params).await

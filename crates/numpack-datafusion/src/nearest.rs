@@ -1,9 +1,11 @@
 //! Scans that compute distances, and the nearest rows in one pass.
 
 mod join;
+mod kept;
 mod ranking;
 mod rule;
 mod search;
+mod sorted;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use crate::source::NumPackSource;
 use ranking::Ranking;
 pub(crate) use rule::NearestJoinRule;
 use search::Search;
+pub(crate) use sorted::SortAllRule;
 
 /// A scan with distances among its columns, that may come in the order of one of them.
 ///

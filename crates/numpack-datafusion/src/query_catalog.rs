@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSchemaProvider};
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider,
 };
@@ -11,7 +12,7 @@ use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::TableType;
 use numpack_engine::Snapshot;
 
-use crate::error::Result;
+use crate::error::{Result, SqlError};
 use crate::instants::Instants;
 use crate::relation::Relation;
 use crate::session::{CATALOG, SCHEMA};
@@ -27,6 +28,8 @@ pub(crate) struct QueryCatalog {
     pub(crate) session: Arc<SessionTables>,
     /// Tables of this query alone.
     pub(crate) given: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// Whether a store that is not a relation is no table, rather than an error.
+    pub(crate) lenient: bool,
 }
 
 impl QueryCatalog {
@@ -46,7 +49,10 @@ impl QueryCatalog {
         let Some(source) = self.sources.store(name)? else {
             return Ok(None);
         };
-        let relation = Relation::all(&self.snapshot(&source)?)?;
+        let relation = match Relation::all(&self.snapshot(&source)?) {
+            Err(SqlError::UnequalRows { .. }) if self.lenient => return Ok(None),
+            relation => relation?,
+        };
         let live = Live::new(&source.store, &relation, false);
         Ok(Some(Arc::new(NumPackTable::instant(relation, live))))
     }
@@ -96,6 +102,14 @@ impl CatalogProvider for QueryCatalog {
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         if name == SCHEMA {
             return Some(Arc::new(Tables(self.clone())));
+        }
+        if name == INFORMATION_SCHEMA {
+            // It asks for every table there is, whatever the query is about.
+            let described = Self {
+                lenient: true,
+                ..self.clone()
+            };
+            return Some(Arc::new(InformationSchemaProvider::new(described.alone())));
         }
         let table = self.sources.table_of_schema(name)?.to_owned();
         Some(Arc::new(Arrays {

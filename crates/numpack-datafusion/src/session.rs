@@ -8,7 +8,7 @@ use crate::dml::{ChangeRule, NumPackPlanner};
 use crate::factory::{NUMPACK, NumPackTableFactory};
 use crate::functions;
 use crate::item::ItemRewrite;
-use crate::nearest::NearestJoinRule;
+use crate::nearest::{NearestJoinRule, SortAllRule};
 use crate::read_numpack::{READ_NUMPACK, ReadNumPack};
 use crate::spread;
 
@@ -67,6 +67,7 @@ fn extended(builder: SessionStateBuilder) -> SessionState {
         .with_analyzer_rule(Arc::new(ChangeRule))
         .with_query_planner(Arc::new(NumPackPlanner::default()))
         .with_physical_optimizer_rule(Arc::new(NearestJoinRule))
+        .with_physical_optimizer_rule(Arc::new(SortAllRule))
         .build();
     state.register_udtf(READ_NUMPACK, Arc::new(ReadNumPack));
     let factories = state.table_factories_mut();
@@ -83,7 +84,8 @@ pub(crate) fn state(with_catalog: bool) -> SessionState {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_create_default_catalog_and_schema(with_catalog)
-        .with_information_schema(true)
+        // Without a catalog here, the one that is put in its place describes itself.
+        .with_information_schema(with_catalog)
         // Dealing batches out to threads would lose the order of a plain `SELECT a * 2`. Joins and
         // group-bys are still spread, by hash.
         .with_round_robin_repartition(false);

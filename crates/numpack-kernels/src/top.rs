@@ -64,6 +64,12 @@ impl Top {
         }
     }
 
+    /// Bytes of memory that keeping `limit` rows takes at most.
+    pub fn memory(limit: usize) -> usize {
+        let room = limit.checked_next_power_of_two().unwrap_or(limit);
+        room.saturating_mul(size_of::<(u64, u64, u64)>())
+    }
+
     /// Shows the rows from `first` on, by their numbers.
     pub fn offer(&mut self, first: u64, values: &[f64]) {
         for (row, &value) in (first..).zip(values) {

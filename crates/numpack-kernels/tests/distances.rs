@@ -316,6 +316,14 @@ fn squares_that_no_single_holds() {
     // A query beyond f32 against rows of f32.
     let got = one(Metric::L2, Vectors::F32(&[0.0]), Vectors::F64(&[1e300]));
     assert_eq!(got, f64::INFINITY);
+    let row = [1.0, 1.0];
+    for scale in [1e39, 1e-60] {
+        let query = [scale, -2.0 * scale];
+        let got = |metric| one(metric, Vectors::F32(&row), Vectors::F64(&query));
+        for metric in METRICS {
+            check(metric, got(metric), &row.map(f64::from), &query, DOUBLE);
+        }
+    }
 }
 
 #[test]

@@ -2,11 +2,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, AsArray, UInt64Array};
-use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result as DataFusionResult, internal_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -22,14 +23,12 @@ use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::{StreamExt, TryStreamExt, stream};
 use numpack_kernels::{Order, Query, Top, UNDEFINED};
 
+use super::kept::Kept;
 use crate::functions::{Distance, vectors, whole};
 use crate::held::held;
 
 /// Rows that are compared with every vector while they lie in a cache of their thread.
 const BLOCK: usize = 256;
-
-/// Batches after which those are let go that hold no row that is wanted.
-const TIDY: usize = 64;
 
 /// What two tables are compared by.
 #[derive(Clone, Debug)]
@@ -62,7 +61,13 @@ pub(super) struct NearestJoinExec {
 }
 
 /// The vectors, which all partitions share.
-type Collected = Shared<BoxFuture<'static, Result<RecordBatch, Arc<DataFusionError>>>>;
+#[derive(Debug)]
+struct Vectors {
+    rows: RecordBatch,
+    _memory: MemoryReservation,
+}
+
+type Collected = Shared<BoxFuture<'static, Result<Arc<Vectors>, Arc<DataFusionError>>>>;
 
 impl NearestJoinExec {
     /// In place of a cross join with the schema `schema`, in `partitions` parts.
@@ -106,12 +111,22 @@ impl NearestJoinExec {
         let (queries, context) = (Arc::clone(&self.queries), Arc::clone(context));
         let collected = async move {
             let schema = queries.schema();
+            let memory = reserve("vectors", &context);
             let batches = collect(queries, context).await?;
-            Ok(concat_batches(&schema, &batches)?)
+            memory.try_grow(batches.iter().map(RecordBatch::get_array_memory_size).sum())?;
+            let rows = concat_batches(&schema, &batches)?;
+            Ok(Arc::new(Vectors {
+                rows,
+                _memory: memory,
+            }))
         };
         let collected = collected.map(|result: DataFusionResult<_>| result.map_err(Arc::new));
         shared.insert(collected.boxed().shared()).clone()
     }
+}
+
+fn reserve(what: &str, context: &TaskContext) -> MemoryReservation {
+    MemoryConsumer::new(format!("NearestJoinExec: {what}")).register(context.memory_pool())
 }
 
 /// The search of one partition.
@@ -126,43 +141,33 @@ struct Search {
     baseline: BaselineMetrics,
 }
 
-/// A batch of rows, and the number of its first.
-struct Kept {
-    first: u64,
-    batch: RecordBatch,
-}
-
 impl Search {
     async fn run(
         self,
-        queries: RecordBatch,
+        queries: &RecordBatch,
         context: Arc<TaskContext>,
     ) -> DataFusionResult<RecordBatch> {
         let (part, parts) = self.part;
         let mine: Vec<usize> = (part..queries.num_rows()).step_by(parts).collect();
-        let mut tops = self.tops(&queries, &mine)?;
-        let mut kept: Vec<Kept> = Vec::new();
-        let mut first = 0;
+        let mut tops = self.tops(queries, &mine)?;
+        let mut kept = Kept::new(self.rows.schema(), reserve("rows", &context));
         for partition in 0..self.rows.output_partitioning().partition_count() {
             let mut batches = self.rows.execute(partition, Arc::clone(&context))?;
             while let Some(batch) = batches.next().await {
                 let batch = batch?;
                 let timer = self.baseline.elapsed_compute().timer();
-                self.compare(&batch, first, &mut tops)?;
-                let rows = batch.num_rows();
-                kept.push(Kept { first, batch });
-                first += rows as u64;
-                if kept.len().is_multiple_of(TIDY) {
-                    tidy(&mut kept, &tops);
-                }
-                self.compared.add(rows * mine.len());
+                self.compare(&batch, kept.next(), &mut tops)?;
+                self.compared.add(batch.num_rows() * mine.len());
+                kept.push(batch, || {
+                    tops.iter().flat_map(|(_, top)| top.rows()).collect()
+                })?;
                 timer.done();
                 // The comparison may be all that there is to do for long.
                 tokio::task::yield_now().await;
             }
         }
         let _timer = self.baseline.elapsed_compute().timer();
-        self.gather(&queries, &mine, tops, &kept)
+        self.gather(queries, &mine, tops, &kept)
     }
 
     /// Each vector made ready; None for one that is NULL.
@@ -226,24 +231,17 @@ impl Search {
         queries: &RecordBatch,
         mine: &[usize],
         tops: Vec<(Option<Query>, Top)>,
-        kept: &[Kept],
+        kept: &Kept,
     ) -> DataFusionResult<RecordBatch> {
         let (mut of_queries, mut of_rows) = (Vec::new(), Vec::new());
         for (&query, (_, top)) in mine.iter().zip(tops) {
             for (row, _) in top.into_rows() {
-                let batch = kept.partition_point(|kept| kept.first <= row) - 1;
-                let within = usize::try_from(row - kept[batch].first).unwrap_or(usize::MAX);
                 of_queries.push(query as u64);
-                of_rows.push((batch, within));
+                of_rows.push(row);
             }
         }
         let queries = take_record_batch(queries, &UInt64Array::from(of_queries))?;
-        let batches: Vec<&RecordBatch> = kept.iter().map(|kept| &kept.batch).collect();
-        let rows = if of_rows.is_empty() {
-            RecordBatch::new_empty(self.rows.schema())
-        } else {
-            interleave_record_batch(&batches, &of_rows)?
-        };
+        let rows = kept.rows(&of_rows)?;
         let (left, right) = if self.queries_first {
             (queries, rows)
         } else {
@@ -253,17 +251,6 @@ impl Search {
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect())?;
         Ok(batch.record_output(&self.baseline))
     }
-}
-
-/// Lets go of batches that hold none of the rows found so far.
-fn tidy(kept: &mut Vec<Kept>, tops: &[(Option<Query>, Top)]) {
-    let mut wanted: Vec<u64> = tops.iter().flat_map(|(_, top)| top.rows()).collect();
-    wanted.sort_unstable();
-    kept.retain(|Kept { first, batch }| {
-        let next = wanted.partition_point(|row| row < first);
-        let end = first + batch.num_rows() as u64;
-        wanted.get(next).is_some_and(|row| *row < end)
-    });
 }
 
 impl fmt::Debug for NearestJoinExec {
@@ -355,7 +342,7 @@ impl ExecutionPlan for NearestJoinExec {
         let batch_rows = context.session_config().batch_size().max(1);
         let batches = stream::once(async move {
             let queries = collected.await.map_err(DataFusionError::Shared)?;
-            let batch = search.run(queries, context).await?;
+            let batch = search.run(&queries.rows, context).await?;
             let starts = (0..batch.num_rows()).step_by(batch_rows);
             let slices = starts.map(move |start| {
                 let rows = batch_rows.min(batch.num_rows() - start);

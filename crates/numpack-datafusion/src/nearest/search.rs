@@ -4,6 +4,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result as DataFusionResult, exec_datafusion_err};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, RecordOutput,
@@ -65,11 +66,16 @@ impl Search {
             config.batch_size().max(1),
         );
         let schema = Arc::clone(self.source.schema());
+        let memory = MemoryConsumer::new("nearest rows").register(context.memory_pool());
         let batches = stream::once(async move {
+            // Each thread has its rows, and all of them are put together.
+            memory.try_grow((threads + 1).saturating_mul(Top::memory(self.limit)))?;
             let scan = self.source.scan(batch_rows, &self.metrics, 0)?;
             let rows = self.nearest(threads).await?;
+            memory.try_resize(size_of_val(rows.as_slice()))?;
             let starts = (0..rows.len()).step_by(batch_rows);
             let batches = starts.map(move |start| {
+                let _as_long_as_the_rows = &memory;
                 let end = rows.len().min(start + batch_rows);
                 let time = self.baseline.elapsed_compute().clone();
                 let _timer = time.timer();

@@ -6,7 +6,8 @@ use crate::processor::{self, Work};
 /// A vector that many others are compared with, made ready once.
 ///
 /// The query is taken in the element type of the rows: rounded to `f32` for rows of `f16` and `f32`;
-/// for rows of integers as integers if it holds nothing else, and as `f32` otherwise.
+/// for rows of integers as integers if it holds nothing else, and as `f32` otherwise. A query with a
+/// value that is too large or too small for an `f32` stays `f64`, and so do the rows then.
 ///
 /// # How exact the results are
 /// Integers are summed exactly. Other sums are of `f32` for rows of `f16` and `f32`, and of `f64` for
@@ -33,7 +34,8 @@ use crate::processor::{self, Work};
 pub struct Query {
     metric: Metric,
     double: Vec<f64>,
-    single: Vec<f32>,
+    /// None where a value is out of the range of `f32`.
+    single: Option<Vec<f32>>,
     signed: Option<Vec<i8>>,
     unsigned: Option<Vec<u8>>,
 }
@@ -44,7 +46,7 @@ impl Query {
         let double = vector.to_f64().into_owned();
         Self {
             metric,
-            single: vector.to_f32().into_owned(),
+            single: fits_single(&double).then(|| vector.to_f32().into_owned()),
             signed: double.iter().map(|&value| signed(value)).collect(),
             unsigned: double.iter().map(|&value| unsigned(value)).collect(),
             double,
@@ -68,14 +70,18 @@ impl Query {
     pub fn distances(&self, rows: Vectors<'_>, out: &mut [f64]) {
         let width = self.double.len();
         rows.check(width, out.len());
-        match (rows, &self.signed, &self.unsigned) {
+        match (rows, &self.signed, &self.unsigned, &self.single) {
             (Vectors::F64(rows), ..) => self.run(rows, &self.double, out),
-            (Vectors::F32(rows), ..) => self.run(rows, &self.single, out),
-            (Vectors::I8(rows), Some(query), _) => self.run(rows, query, out),
-            (Vectors::U8(rows), _, Some(query)) => self.run(rows, query, out),
-            _ => in_blocks(width, out, |part, out| {
+            (Vectors::I8(rows), Some(query), ..) => self.run(rows, query, out),
+            (Vectors::U8(rows), _, Some(query), _) => self.run(rows, query, out),
+            (Vectors::F32(rows), .., Some(query)) => self.run(rows, query, out),
+            (_, .., Some(query)) => in_blocks(width, out, |part, out| {
                 let rows = rows.rows(width, part).to_f32();
-                self.run(&rows, &self.single, out);
+                self.run(&rows, query, out);
+            }),
+            (_, .., None) => in_blocks(width, out, |part, out| {
+                let rows = rows.rows(width, part).to_f64();
+                self.run(&rows, &self.double, out);
             }),
         }
     }
@@ -93,6 +99,13 @@ impl Query {
             out,
         });
     }
+}
+
+/// Whether rounding to `f32` changes only last places.
+fn fits_single(values: &[f64]) -> bool {
+    let range = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
+    let fits = |value: &f64| *value == 0.0 || !value.is_finite() || range.contains(&value.abs());
+    values.iter().all(fits)
 }
 
 #[expect(
