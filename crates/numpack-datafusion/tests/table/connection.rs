@@ -116,7 +116,10 @@ fn a_connection_is_over_a_directory_that_is_there_and_is_no_store() {
     let error = Connection::over_directory(&store, options()).expect_err("a refusal");
     let text = error.to_string();
     let hint = format!("connect({{\"train\": \"{}\"}})", store.display());
-    assert!(text.contains("is a store") && text.contains(&hint), "{text}");
+    assert!(
+        text.contains("is a store") && text.contains(&hint),
+        "{text}"
+    );
 }
 
 #[test]
