@@ -142,3 +142,21 @@ pub(super) fn export(
         escaped(&file.display().to_string())
     )?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_somebody_else_has_made_meanwhile_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        let (file, dir) = (temp.path().join("a.csv"), temp.path().join("s.npk"));
+        std::fs::write(&file, "a\n1\n").unwrap();
+        let hidden = beside(&dir).unwrap();
+        std::fs::create_dir(&dir).unwrap();
+        assert_eq!(beside(&dir), None);
+        let options = ImportOptions::default();
+        assert_eq!(make(&[file], &hidden, &dir, &options).unwrap(), None);
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 2);
+    }
+}
