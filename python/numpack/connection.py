@@ -31,8 +31,9 @@ def connect(
     stores : dict, NumPack, str or path
         A dict names the tables: each value is an open `NumPack`, the path of a store, or a table of
         another library (anything with `__arrow_c_stream__`: pyarrow, Polars, pandas, a `Table` or a
-        `Result`), which is read once, now. A path is a directory of stores: each store right below
-        it is a table, named like its directory without `.npk`. One `NumPack` is the table `self`.
+        `Result`), which is read once, now. A path is a directory of stores, and no store itself:
+        each store right below it is a table, named like its directory without `.npk`. One `NumPack`
+        is the table `self`.
     memory_limit : float or None
         Megabytes that sorts, joins and group-bys may hold; sorts and group-bys beyond it go on in
         temporary files. None is no limit.

@@ -122,11 +122,11 @@ class CorruptStoreError(NumPackError, ValueError):
 
 
 class StoreNotFoundError(NumPackError, FileNotFoundError):
-    """Modes "r" and "r+" need an existing store."""
+    """Modes "r" and "r+" need an existing store, and `connect` an existing directory."""
 
 
 class StoreExistsError(NumPackError, FileExistsError):
-    """Mode "x" needs a path without a store, or the path is a regular file."""
+    """Mode "x" needs a path without a store, or a regular file is where a store is to be made."""
 
 
 class NotAStoreError(NumPackError, ValueError):

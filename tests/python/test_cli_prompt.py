@@ -61,7 +61,7 @@ def test_a_statement_may_take_several_lines(prompt):
     time.sleep(0.2)
     prompt.read(0.1)
     assert "row in" not in prompt.text
-    enter(prompt, "FROM self -- no end yet;" + ENTER + ";", r"text\s+n\s+a;\s+3\s+b\s+1 row in")
+    enter(prompt, "FROM self -- no end yet;" + ENTER + ";", r"text\s+n\s+a;\\nb\s+3\s+1 row in")
 
 
 def test_ctrl_d_leaves_with_0(prompt):

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from numpack import NumPack, NumPackError
+from numpack import NumPack, NumPackError, StoreNotFoundError
 from support import assert_same, lies_in, plain, run_python
 
 
@@ -122,6 +122,25 @@ def test_tables_of_other_libraries_are_tables(table):
         npk.sql("SELECT * FROM chosen")
 
 
+def test_a_stream_that_can_be_read_once_is_read_once(npk):
+    npk.save({"a": np.arange(3)})
+    stream = pa.table({"x": [1, 2, 3]}).to_reader()
+    assert one(npk.sql("SELECT count(*) FROM df", df=stream)) == 3
+    with numpack.connect({"df": pa.table({"x": [1, 2]}).to_reader()}) as db:
+        assert one(db.sql("SELECT sum(x) FROM df")) == 3
+
+
+@pytest.mark.parametrize(
+    "df", [pl.Series([1, 2]), pa.array([1, 2]), pa.chunked_array([[1], [2]]), np.arange(2), [1, 2]]
+)
+def test_a_column_is_no_table(npk, df):
+    npk.save({"a": np.arange(3)})
+    with pytest.raises(numpack.SQLError, match=r"table 'df' not found.* a vector, \$df"):
+        npk.sql("SELECT count(*) FROM df", df=df)
+    with pytest.raises(numpack.SQLError, match="table 'numpack.public.other' not found"):
+        npk.sql("SELECT count(*) FROM other", df=df)
+
+
 # ---------------------------------------------------------------------- connections
 @pytest.fixture
 def directory(tmp_path):
@@ -156,15 +175,25 @@ def test_connect_to_a_directory_or_to_stores(directory):
 
 
 def test_connections_refuse_what_they_cannot_be_over(directory):
+    file = directory / "text.txt"
+    file.write_text("no store")
     for stores, error in [
         ({"a": 3}, TypeError),
         ({3: directory / "labels"}, TypeError),
-        ({"a": directory / "missing"}, FileNotFoundError),
-        (directory / "missing", OSError),
+        ({"a": directory / "missing"}, StoreNotFoundError),
+        (directory / "missing", StoreNotFoundError),
+        ({"a": file}, StoreNotFoundError),
+        (file, StoreNotFoundError),
+        (directory / "train.npk", numpack.SQLError),
         (3, TypeError),
     ]:
-        with pytest.raises(error):
+        with pytest.raises(error) as raised:
             numpack.connect(stores)
+        assert error is TypeError or f'"{directory}' in str(raised.value)
+    with pytest.raises(numpack.SQLError, match="is a store and not a directory of stores"):
+        numpack.connect(directory / "train.npk")
+    with numpack.connect(directory) as db, pytest.raises(StoreNotFoundError, match="text.txt"):
+        db.sql(f"SELECT * FROM read_numpack('{file}')")
     for options in ({"memory_limit": 0}, {"threads": 0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             numpack.connect(directory, **options)

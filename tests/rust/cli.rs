@@ -191,15 +191,14 @@ fn info_describes_the_store() {
 fn info_names_the_rows_that_all_arrays_share() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &Options::default()).unwrap();
+    let path = dir.path().to_str().unwrap();
+    assert!(output(&["info", path]).contains("\nrows             none\n"));
     let mut one = store.begin().unwrap();
     one.create("a", &meta(DType::Int8, &[3])).unwrap();
     one.create("b", &meta(DType::Int8, &[3, 2])).unwrap();
     one.create("scalar", &meta(DType::Int8, &[])).unwrap();
     one.commit().unwrap();
-    assert_eq!(
-        parsed(&["info", dir.path().to_str().unwrap(), "--json"])["rows"],
-        3
-    );
+    assert_eq!(parsed(&["info", path, "--json"])["rows"], 3);
 }
 
 #[test]
@@ -363,12 +362,29 @@ fn mistakes_on_the_command_line_exit_with_2_and_help_with_0() {
         &["ls"],
         &["ls", "a", "b"],
         &["info", "--what", "x"],
-        &[],
+        &["head", "a", "-n", "no\nnumber"],
+        &["sql", "a", "--format", "xml"],
+        &["verify", "a", "--discard-journal"],
     ] {
         let ran = numpack(args);
         assert_eq!((ran.code, ran.out.as_str()), (EXIT_USAGE, ""), "{args:?}");
-        assert!(ran.err.contains("Usage: numpack"), "{args:?}: {}", ran.err);
+        let (err, lines) = (&ran.err, ran.err.lines().count());
+        assert!(
+            err.starts_with("error: ") && err.contains(" (hint: ") && lines == 1,
+            "{args:?}: {err}"
+        );
     }
+    assert_eq!(
+        numpack(&["ls"]).err,
+        "error: the following required arguments were not provided: <DIR> (hint: numpack ls <DIR>)\n"
+    );
+    assert_eq!(
+        numpack(&["lss"]).err,
+        "error: unrecognized subcommand 'lss' (hint: a similar subcommand exists: 'ls')\n"
+    );
+    let ran = numpack(&[]);
+    assert_eq!((ran.code, ran.out.as_str()), (EXIT_USAGE, ""));
+    assert!(ran.err.contains("Usage: numpack"), "{}", ran.err);
     let help = output(&["--help"]);
     for word in [
         "ls",

@@ -99,3 +99,79 @@ fn compact_and_checkpoint_say_what_they_did() {
     }
     assert!(!Path::new(&missing).exists());
 }
+
+#[test]
+fn an_import_that_fails_leaves_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (good, junk, ragged, empty) = (
+        below(dir.path(), "good.csv"),
+        below(dir.path(), "junk.parquet"),
+        below(dir.path(), "ragged.csv"),
+        below(dir.path(), "empty.csv"),
+    );
+    fs::write(&good, "x\n1\n").unwrap();
+    fs::write(&junk, "junk").unwrap();
+    fs::write(&ragged, "a,b\n1,2\n3\n").unwrap();
+    fs::write(&empty, "").unwrap();
+    let store = sample(dir.path());
+    let new = below(dir.path(), "new.npk");
+    let names = || fs::read_dir(dir.path()).unwrap().count();
+    let before = names();
+    for bad in [&junk, &ragged, &empty] {
+        for target in [&new, &store] {
+            let (code, out, err) = numpack(&["import", &good, bad, target]);
+            assert_eq!((code, out.as_str()), (EXIT_ERROR, ""), "{bad} {target}");
+            assert!(err.contains(bad.as_str()), "{err}");
+            assert_eq!(names(), before, "{bad} {target}");
+        }
+    }
+    let kept = Store::open(Path::new(&store), &Options::default()).unwrap();
+    assert_eq!(kept.names().unwrap().len(), 1);
+    output(&["import", &good, &new]);
+    assert_eq!(names(), before + 1);
+    let empty = below(dir.path(), "a directory");
+    fs::create_dir(&empty).unwrap();
+    assert_eq!(output(&["import", &good, &empty]), "imported x int64 [1]\n");
+}
+
+#[test]
+fn control_characters_never_reach_the_terminal() {
+    const NAME: &str = "a\nb\u{1b}[31m";
+    const SHOWN: &str = r"a\nb\u{1b}[31m";
+    let dir = tempfile::tempdir().unwrap();
+    let path = below(dir.path(), "s.npk");
+    let store = Store::open(Path::new(&path), &Options::default()).unwrap();
+    let mut save = store.begin().unwrap();
+    let meta = ArrayMeta::new(DType::UInt8, &[2]).unwrap();
+    save.put(NAME, &meta, &mut [1, 2].as_slice()).unwrap();
+    save.delete_rows(NAME, Selection::Row(1)).unwrap();
+    save.commit().unwrap();
+    store.close().unwrap();
+    let (file, other) = (below(dir.path(), "a.csv"), below(dir.path(), "t.npk"));
+    let text = "SELECT 'x\n\u{9b}y' AS \"t\u{1b}\"";
+    let shown: [(&[&str], &str); 13] = [
+        (&["ls", &path], SHOWN),
+        (&["info", &path, NAME], SHOWN),
+        (&["head", &path], SHOWN),
+        (&["journal", &path], ""),
+        (&["sql", &path, "-c", text], r"x\n\u{9b}y"),
+        (&["export", &path, &file], SHOWN),
+        (&["import", &file, &other], SHOWN),
+        (&["import", &file, &other], SHOWN),
+        (&["info", &path, "\u{1b}"], r"\u{1b}"),
+        (&["sql", &path, "-c", "SELECT \u{1b}"], ""),
+        (&["compact", &path], SHOWN),
+        (&["verify", &path, "--deep"], ""),
+        (&["\u{1b}[31m"], ""),
+    ];
+    for (args, wanted) in shown {
+        let (_, out, err) = numpack(args);
+        let text = out + &err;
+        assert!(!text.contains(['\u{1b}', '\u{9b}']), "{args:?}: {text:?}");
+        assert!(text.contains(wanted), "{args:?}: {text:?}");
+    }
+    // What programs read is as it is.
+    let (_, json, _) = numpack(&["ls", &path, "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["arrays"][0]["name"], NAME);
+}

@@ -373,10 +373,10 @@ fn options_that_do_not_go_together_exit_with_2() {
             &["-c", " ; -- nothing"],
             "error: there is no statement (hint: -c \"SELECT * FROM self\")\n",
         ),
-        (&["-c", "SELECT 1", "-f", &file], "Usage: numpack sql"),
+        (&["-c", "SELECT 1", "-f", &file], "(hint: numpack sql"),
         (
             &["-c", "SELECT 1", "--json", "--format", "csv"],
-            "Usage: numpack sql",
+            "(hint: numpack sql",
         ),
         (
             &["-c", "SELECT 1", "--format", "xml"],
@@ -403,6 +403,33 @@ fn options_that_do_not_go_together_exit_with_2() {
         assert!(fits, "{options:?}: {}", ran.err);
     }
     assert_eq!(sample.beside(), [""; 0]);
+}
+
+#[test]
+fn statements_end_where_the_parser_sees_an_end() {
+    let sample = Sample::new();
+    assert_eq!(sample.sql("SELECT $$a;b$$ AS x", &[]), "x\na;b\n");
+    assert_eq!(sample.sql(r"SELECT E'a\';b' AS x", &[]), "x\na';b\n");
+    let script = sample.file("marked.sql");
+    fs::write(&script, "\u{feff}SELECT 1 AS a;").unwrap();
+    assert_eq!(output(&["sql", &sample.path, "-f", &script]), "a\n1\n");
+}
+
+#[test]
+fn a_plan_is_shown_line_by_line() {
+    let sample = Sample::new();
+    let plan = sample.sql("EXPLAIN SELECT x FROM self ORDER BY row_id LIMIT 1", &[]);
+    assert!(plan.lines().count() > 4 && !plan.contains(r"\n"), "{plan}");
+    assert!(plan.contains("\nphysical_plan  "), "{plan}");
+}
+
+#[test]
+fn copy_writes_the_file_that_it_names() {
+    let sample = Sample::new();
+    let file = sample.file("copy.csv");
+    let query = format!("COPY (SELECT 1 AS a) TO '{file}'");
+    output(&["sql", &sample.path, "-c", &query]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "a\n1\n");
 }
 
 #[test]

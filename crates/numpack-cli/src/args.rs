@@ -69,7 +69,7 @@ pub(crate) enum Command {
         /// The statements, separated by `;`
         #[arg(short = 'c', long = "command", value_name = "QUERY")]
         query: Option<String>,
-        /// A file with the statements
+        /// A file with the statements; - is the standard input
         #[arg(
             short = 'f',
             long = "file",
@@ -80,7 +80,7 @@ pub(crate) enum Command {
         /// How rows are written
         #[arg(long, value_enum, default_value = "table")]
         format: rows::Format,
-        /// Write the rows into this file
+        /// Write the rows of the one statement into this file
         #[arg(short = 'o', long, value_name = "FILE")]
         output: Option<PathBuf>,
         /// Let statements change what is there: INSERT, UPDATE, DELETE, CREATE TABLE and others

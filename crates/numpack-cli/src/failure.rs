@@ -5,6 +5,8 @@ use std::io;
 use arrow_schema::ArrowError;
 use numpack::datafusion::SqlError;
 
+use crate::output::escaped;
+
 /// What can end a command early.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -26,33 +28,28 @@ pub(crate) enum Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Store(error) => match hint(error) {
-                Some(hint) => write!(f, "{error} (hint: {hint})"),
-                None => write!(f, "{error}"),
-            },
-            Self::Convert(error) => match convert_hint(error) {
-                Some(hint) => write!(f, "{error} (hint: {hint})"),
-                None => write!(f, "{error}"),
-            },
+        let (text, hint) = match self {
+            Self::Store(error) => (error.to_string(), hint(error)),
+            Self::Convert(error) => (error.to_string(), convert_hint(error)),
             Self::Sql(error) => {
-                // Messages of SQL may take several lines.
                 let text = match &**error {
                     SqlError::ReadOnly { statement } => {
                         format!("{statement}: only queries are run")
                     }
                     other => other.to_string(),
                 };
+                // Messages of SQL may take several lines.
                 let words: Vec<&str> = text.split_whitespace().collect();
-                f.write_str(&words.join(" "))?;
-                match sql_hint(error) {
-                    Some(hint) => write!(f, " (hint: {hint})"),
-                    None => Ok(()),
-                }
+                (words.join(" "), sql_hint(error))
             }
-            Self::Request(text) | Self::Usage(text) => f.write_str(text),
-            Self::Found => f.write_str("problems were found"),
-            Self::Output(error) => write!(f, "cannot write the result: {error}"),
+            Self::Request(text) | Self::Usage(text) => (text.clone(), None),
+            Self::Found => ("problems were found".to_owned(), None),
+            Self::Output(error) => (format!("cannot write the result: {error}"), None),
+        };
+        f.write_str(&escaped(&text))?;
+        match hint {
+            Some(hint) => write!(f, " (hint: {hint})"),
+            None => Ok(()),
         }
     }
 }

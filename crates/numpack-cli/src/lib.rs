@@ -26,6 +26,7 @@ use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use clap::Parser;
+use clap::error::ErrorKind as Mistake;
 
 use crate::args::Args;
 use crate::failure::Failure;
@@ -93,13 +94,18 @@ where
     }
 }
 
-/// Prints what the argument parser has to say: help and version to `out`, mistakes to `err`.
+/// Prints what the argument parser has to say: help and version to `out`, mistakes as one line to `err`.
 fn explain<'a>(
     usage: &clap::Error,
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
     style: Style,
 ) -> u8 {
+    if usage.use_stderr() && usage.kind() != Mistake::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nobody is left to tell if this write fails too; the exit code still says it.
+        let _ = writeln!(err, "{} {}", style.error("error:"), mistake(usage));
+        return EXIT_USAGE;
+    }
     let (sink, color, code) = if usage.use_stderr() {
         (err, style.color_err, EXIT_USAGE)
     } else {
@@ -116,4 +122,19 @@ fn explain<'a>(
         Err(error) if error.kind() == ErrorKind::BrokenPipe => code,
         Err(_) => EXIT_ERROR,
     }
+}
+
+/// A mistake in one line: what is wrong, and what to try, or else how the command is called.
+fn mistake(usage: &clap::Error) -> String {
+    let text = usage.to_string();
+    let parts = text.split("\n\n").map(|part| {
+        let words: Vec<&str> = part.split_whitespace().collect();
+        words.join(" ")
+    });
+    let parts: Vec<String> = parts.collect();
+    let after = |start| parts.iter().find_map(|part| part.strip_prefix(start));
+    let hint = after("tip: ").or_else(|| after("Usage: "));
+    let hint = hint.unwrap_or("--help lists the options");
+    let wrong = after("error: ").unwrap_or(&text);
+    output::escaped(&format!("{wrong} (hint: {hint})")).into_owned()
 }

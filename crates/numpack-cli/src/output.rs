@@ -1,4 +1,5 @@
 //! How results look: tables for people, JSON for programs.
+use std::borrow::Cow;
 use std::io::Write;
 
 use clap::ValueEnum;
@@ -60,6 +61,23 @@ pub(crate) enum Lean {
     Right,
 }
 
+/// A text as one line without control characters, which a terminal would obey: names of arrays and
+/// files, and values, may hold any. Each is shown as a string of Rust or Python would write it.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control() {
+            line.extend(char.escape_default());
+        } else {
+            line.push(char);
+        }
+    }
+    Cow::Owned(line)
+}
+
 /// Prints rows under a header, without borders or trailing blanks.
 pub(crate) fn table(
     out: &mut dyn Write,
@@ -77,9 +95,12 @@ pub(crate) fn table(
     table.set_header(
         columns
             .iter()
-            .map(|(title, _)| Cell::new(title).add_attribute(Attribute::Bold)),
+            .map(|(title, _)| Cell::new(escaped(title)).add_attribute(Attribute::Bold)),
     );
-    table.add_rows(rows);
+    table.add_rows(
+        rows.into_iter()
+            .map(|row| row.into_iter().map(|cell| Cell::new(escaped(&cell)))),
+    );
     for (column, (_, lean)) in table.column_iter_mut().zip(columns) {
         column.set_padding((0, 2));
         column.set_cell_alignment(match lean {
@@ -97,7 +118,7 @@ pub(crate) fn table(
 pub(crate) fn facts(out: &mut dyn Write, facts: &[(&str, String)]) -> Result<(), Failure> {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in facts {
-        writeln!(out, "{name:<width$}  {value}")?;
+        writeln!(out, "{name:<width$}  {}", escaped(value))?;
     }
     Ok(())
 }
@@ -216,5 +237,26 @@ mod tests {
         )
         .unwrap();
         assert!(String::from_utf8(colored).unwrap().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn control_characters_are_shown_and_nothing_else_changes() {
+        assert_eq!(
+            escaped("a\nb\t\u{1b}[31m\u{7f}\u{9b}"),
+            r"a\nb\t\u{1b}[31m\u{7f}\u{9b}"
+        );
+        for plain in ["", r"a\n", "naïve \"name\" 漢字"] {
+            assert!(matches!(escaped(plain), Cow::Borrowed(same) if same == plain));
+        }
+        let columns = [("A\nB", Lean::Left)];
+        let mut out = Vec::new();
+        table(
+            &mut out,
+            Style::default(),
+            &columns,
+            vec![vec!["x\ny".to_owned()]],
+        )
+        .unwrap();
+        assert_eq!(out, b"A\\nB\nx\\ny\n");
     }
 }

@@ -69,15 +69,22 @@ pub(crate) fn write_file(rows: Rows, format: Format, path: &Path) -> Result<usiz
 
 fn table(rows: Rows, out: &mut dyn Write, style: Style) -> Result<usize, Failure> {
     let schema = rows.schema();
-    let mut lines = Vec::new();
+    let plans = explains(&schema);
+    let (mut lines, mut count) = (Vec::new(), 0);
     let mut more = false;
     for batch in rows {
         let batch = batch?;
-        let room = TABLE_ROWS - lines.len();
+        let room = TABLE_ROWS - count;
         more = batch.num_rows() > room;
         for row in 0..batch.num_rows().min(room) {
             let cells = batch.columns().iter().map(|column| cell(column, row));
-            lines.push(cells.collect::<Result<Vec<_>, _>>()?);
+            let cells = cells.collect::<Result<Vec<_>, _>>()?;
+            if plans {
+                lines.extend(steps(cells));
+            } else {
+                lines.push(cells);
+            }
+            count += 1;
         }
         if more {
             break;
@@ -91,7 +98,6 @@ fn table(rows: Rows, out: &mut dyn Write, style: Style) -> Result<usize, Failure
         .iter()
         .map(|field| (field.name().as_str(), lean(field.data_type())))
         .collect();
-    let count = lines.len();
     output::table(out, style, &columns, lines)?;
     if more {
         writeln!(
@@ -100,6 +106,24 @@ fn table(rows: Rows, out: &mut dyn Write, style: Style) -> Result<usize, Failure
         )?;
     }
     Ok(count)
+}
+
+/// Whether these are the columns of EXPLAIN, whose texts have many lines.
+fn explains(schema: &Schema) -> bool {
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    names.eq(["plan_type", "plan"])
+}
+
+/// A row with a plan as a row for each line of it.
+fn steps(cells: Vec<String>) -> Vec<Vec<String>> {
+    let [kind, plan] = cells.as_slice() else {
+        return vec![cells];
+    };
+    let kinds = std::iter::once(kind.clone()).chain(std::iter::repeat(String::new()));
+    let steps = kinds.zip(plan.lines());
+    steps
+        .map(|(kind, step)| vec![kind, step.to_owned()])
+        .collect()
 }
 
 fn lean(data_type: &DataType) -> Lean {

@@ -70,11 +70,14 @@ pub fn import(
         meter: Meter::new(tell),
     };
     for file in files {
-        let file = file.as_ref();
+        let (file, before) = (file.as_ref(), target.taken.len());
         match options.format.map_or_else(|| Format::of(file), Ok)? {
             Format::Npy => array(file, &mut target)?,
             Format::Npz => npz::import(file, &mut target)?,
             format => table::import(file, format, &mut target)?,
+        }
+        if target.taken.len() == before {
+            return Err(Error::content(file, "there are no arrays in it"));
         }
     }
     target.change.commit()?;

@@ -147,6 +147,81 @@ fn csv_errors_name_line_and_column_and_nulls_are_counted() {
 }
 
 #[test]
+fn csv_columns_have_the_narrowest_type_that_holds_their_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, file) = (store(dir.path()), dir.path().join("t.csv"));
+    let max = u64::MAX;
+    let text = format!("i,u,f\n-1,1,1\n2,{max},-0.5\n9223372036854775807,0,{max}\n");
+    fs::write(&file, text).unwrap();
+    take(&store, &file).unwrap();
+    let array = |name| store.array(name).unwrap();
+    assert_eq!(array("i").dtype(), DType::Int64);
+    assert_eq!(array("u").dtype(), DType::UInt64);
+    assert_eq!(
+        &*array("u").contiguous().unwrap(),
+        [1, max, 0].map(u64::to_le_bytes).concat()
+    );
+    assert_eq!(array("f").dtype(), DType::Float64);
+    for (text, reason) in [
+        (
+            format!("a\n1\n{max}\n-1\n"),
+            format!("line 3, column \"a\": {max} does not fit int64"),
+        ),
+        (
+            format!("a\n{max}0\n"),
+            format!("line 2, column \"a\": {max}0 does not fit int64"),
+        ),
+        (
+            format!("a\n{max}\nx\n"),
+            "line 3, column \"a\": \"x\" is not a number".to_owned(),
+        ),
+        (
+            format!("a,b\n1,{max}\n2,\n"),
+            "column \"b\" (UInt64) has 1 nulls".to_owned(),
+        ),
+        (
+            "a,b\n1,\n2,\n".to_owned(),
+            "column \"b\" (Float64) has 2 nulls".to_owned(),
+        ),
+    ] {
+        fs::write(&file, &text).unwrap();
+        let error = take(&store, &file).unwrap_err();
+        assert!(error.contains(&reason), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_table_without_rows_comes_back_without_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, file) = (store(dir.path()), dir.path().join("t.csv"));
+    let mut save = store.begin().unwrap();
+    save.create("a", &ArrayMeta::new(DType::Float64, &[0]).unwrap())
+        .unwrap();
+    save.commit().unwrap();
+    export(&store, &file, &ExportOptions::default(), &mut |_| ()).unwrap();
+    let back = Store::open(&dir.path().join("back.npk"), &Options::default()).unwrap();
+    take(&back, &file).unwrap();
+    let array = back.array("a").unwrap();
+    assert_eq!((array.dtype(), array.shape()), (DType::Float64, vec![0]));
+}
+
+#[test]
+fn files_without_arrays_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let end_of_archive = [&b"PK\x05\x06"[..], &[0; 18]].concat();
+    for (name, bytes, reason) in [
+        ("a.csv", &[][..], "the file is empty"),
+        ("a.npz", &end_of_archive, "there are no arrays in it"),
+    ] {
+        let file = dir.path().join(name);
+        fs::write(&file, bytes).unwrap();
+        let error = take(&store, &file).unwrap_err();
+        assert!(error.contains(name) && error.contains(reason), "{error}");
+    }
+}
+
+#[test]
 fn a_failed_export_leaves_the_target_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());

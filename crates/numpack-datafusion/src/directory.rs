@@ -1,9 +1,11 @@
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 
-use numpack_engine::{Mode, Options, Store, stores_in};
+use numpack_engine::{Error, Mode, Options, Store, stores_in};
 
 use crate::error::{Result, SqlError};
 use crate::held::held;
@@ -23,7 +25,22 @@ pub(crate) struct Directory {
 impl Directory {
     /// The directory at `path`, whose stores are opened with `options` when they are first named.
     pub(crate) fn open(path: &Path, options: Options) -> Result<Self> {
-        stores_in(path)?;
+        if Store::exists(path) {
+            return Err(a_store(path));
+        }
+        stores_in(path).map_err(|error| match error {
+            Error::Io { ref source, .. }
+                if matches!(
+                    source.kind(),
+                    ErrorKind::NotFound | ErrorKind::NotADirectory
+                ) =>
+            {
+                Error::NoStore {
+                    path: path.to_path_buf(),
+                }
+            }
+            other => other,
+        })?;
         Ok(Self {
             path: path.to_path_buf(),
             options,
@@ -116,6 +133,16 @@ impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Directory").field(&self.path).finish()
     }
+}
+
+/// The error of a store where a directory of them is expected: its tables would be made inside of it.
+fn a_store(path: &Path) -> SqlError {
+    let name = path.file_stem().map_or("s".into(), OsStr::to_string_lossy);
+    let path = path.display();
+    SqlError::Usage(format!(
+        "\"{path}\" is a store and not a directory of stores: give it a name, in Python \
+         numpack.connect({{\"{name}\": \"{path}\"}}), or query it alone, NumPack(\"{path}\").sql(...)"
+    ))
 }
 
 /// Whether a store of this name lies right below the directory, and not somewhere else.

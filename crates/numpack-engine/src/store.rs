@@ -409,6 +409,10 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
             std::io::ErrorKind::NotFound => Error::NoStore {
                 path: path.to_path_buf(),
             },
+            // A regular file is in the way of a store that is to be made, and is none to read.
+            std::io::ErrorKind::NotADirectory if !creates => Error::NoStore {
+                path: path.to_path_buf(),
+            },
             _ => Error::io("open", path, source),
         })?;
     crate::network::check(&*dir, path, options)?;

@@ -113,14 +113,17 @@ fn a_file_in_the_way_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     std::fs::write(&path, "x").unwrap();
-    for any in [
-        Mode::Append,
-        Mode::Read,
-        Mode::Write,
-        Mode::Exclusive,
-        Mode::ReadWrite,
-    ] {
-        assert!(Store::open(&path, &mode(any)).is_err());
+    for making in [Mode::Append, Mode::Write, Mode::Exclusive] {
+        assert!(matches!(
+            Store::open(&path, &mode(making)),
+            Err(Error::Io { .. })
+        ));
+    }
+    for existing in [Mode::Read, Mode::ReadWrite] {
+        assert!(matches!(
+            Store::open(&path, &mode(existing)),
+            Err(Error::NoStore { .. })
+        ));
     }
     assert_eq!(std::fs::read(&path).unwrap(), b"x");
 }

@@ -101,10 +101,26 @@ pub(crate) fn is_arrow(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// A table, batch or stream as batches, which lie over the memory of whoever made them.
 pub(crate) fn table(value: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)> {
+    match given(value)? {
+        Given::Table(schema, batches) => Ok((schema, batches)),
+        Given::Array(_) => Err(unreadable(value.py(), "it is one array and not a table")),
+    }
+}
+
+/// What another library gives.
+pub(crate) enum Given {
+    /// Rows of columns.
+    Table(SchemaRef, Vec<RecordBatch>),
+    /// The pieces of one array.
+    Array(Vec<ArrayRef>),
+}
+
+/// A table or an array, which lies over the memory of whoever made it.
+pub(crate) fn given(value: &Bound<'_, PyAny>) -> PyResult<Given> {
     let py = value.py();
     let data = Data::read(value)?;
     let DataType::Struct(fields) = data.field.data_type() else {
-        return Err(unreadable(py, "it is one array and not a table"));
+        return Ok(Given::Array(data.chunks));
     };
     if data.chunks.iter().any(|chunk| chunk.null_count() > 0) {
         return Err(unreadable(py, "rows of it are null as a whole"));
@@ -112,19 +128,10 @@ pub(crate) fn table(value: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<Record
     let schema = Schema::new(fields.clone());
     let batches = data.chunks.iter().map(|chunk| batch(&schema, chunk));
     let batches = batches.collect::<Result<Vec<_>, _>>();
-    Ok((
+    Ok(Given::Table(
         schema.into(),
         batches.map_err(|error| errors::arrow(py, error))?,
     ))
-}
-
-/// The pieces of an array; None for a table.
-pub(crate) fn array(value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<ArrayRef>>> {
-    let data = Data::read(value)?;
-    Ok(match data.field.data_type() {
-        DataType::Struct(_) => None,
-        _ => Some(data.chunks),
-    })
 }
 
 /// A chunk of a table, which has no null rows.

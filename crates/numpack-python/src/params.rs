@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayData, ArrayRef, BooleanArray, FixedSizeListArray, make_array};
+use arrow::array::{
+    Array, ArrayData, ArrayRef, BooleanArray, FixedSizeListArray, RecordBatch, make_array,
+};
 use arrow::buffer::Buffer;
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use numpack::DType;
-use numpack::datafusion::{Params, ScalarValue};
+use numpack::datafusion::{Params, ScalarValue, SqlError};
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::intern;
@@ -15,7 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use crate::errors::{self, raise};
-use crate::incoming;
+use crate::incoming::{self, Given};
 use crate::values::Input;
 
 /// What stands behind `sql(query, *args, **named)`: values, and tables among the named ones.
@@ -25,7 +27,7 @@ pub(crate) fn params(args: &Bound<'_, PyTuple>, named: &Bound<'_, PyDict>) -> Py
         let name = at.to_string();
         match Value::of(&name, &value)? {
             Value::Scalar(scalar) => values.push(scalar),
-            Value::Table => {
+            Value::Table(..) => {
                 return Err(PyTypeError::new_err(format!(
                     "parameter ${name} is a table, which needs a name: sql(query, name=table)"
                 )));
@@ -37,20 +39,35 @@ pub(crate) fn params(args: &Bound<'_, PyTuple>, named: &Bound<'_, PyDict>) -> Py
         let name: String = name.extract()?;
         params = match Value::of(&name, &value)? {
             Value::Scalar(scalar) => params.with_value(name, scalar),
-            Value::Table => {
-                let (schema, batches) = incoming::table(&value)?;
-                params
-                    .with_batches(name, schema, batches)
-                    .map_err(|error| errors::sql(value.py(), error))?
-            }
+            Value::Table(schema, batches) => params
+                .with_batches(name, schema, batches)
+                .map_err(|error| errors::sql(value.py(), error))?,
         };
     }
     Ok(params)
 }
 
+/// The error of a query, which says so where a parameter is a value and stands in the place of a table.
+pub(crate) fn not_found(error: SqlError, named: &Bound<'_, PyDict>) -> SqlError {
+    let SqlError::DataFusion(planning) = &error else {
+        return error;
+    };
+    let text = planning.to_string();
+    let names = named.keys().into_iter();
+    let mut names = names.filter_map(|name| name.extract::<String>().ok());
+    let wanted = names.find(|name| text.ends_with(&format!(".public.{name}' not found")));
+    wanted.map_or(error, |name| {
+        SqlError::Usage(format!(
+            "table '{name}' not found: the parameter {name} is a value or a vector, ${name} in the \
+             query, and no table; a column of another library becomes one with a name, \
+             pyarrow.table({{\"value\": column}})"
+        ))
+    })
+}
+
 enum Value {
     Scalar(ScalarValue),
-    Table,
+    Table(SchemaRef, Vec<RecordBatch>),
 }
 
 impl Value {
@@ -68,9 +85,10 @@ impl Value {
         let dtype = value.getattr(intern!(py, "dtype"));
         let numpys = dtype.is_ok_and(|dtype| dtype.is_instance_of::<PyArrayDescr>());
         if !numpys && incoming::is_arrow(value)? {
-            return match incoming::array(value)? {
-                None => Ok(Self::Table),
-                Some(chunks) => column(name, py, &chunks).map(Self::Scalar),
+            // Once: a stream gives its rows to the first who asks.
+            return match incoming::given(value)? {
+                Given::Table(schema, batches) => Ok(Self::Table(schema, batches)),
+                Given::Array(chunks) => column(name, py, &chunks).map(Self::Scalar),
             };
         }
         let known = numpys

@@ -31,10 +31,10 @@ pub(crate) fn plan(
     args: &Bound<'_, PyTuple>,
     named: &Bound<'_, PyDict>,
 ) -> PyResult<Query> {
-    let params = params::params(args, named)?;
+    let given = params::params(args, named)?;
     let planned = py
-        .detach(|| connection.sql(text, params))
-        .map_err(|error| errors::sql(py, error))?;
+        .detach(|| connection.sql(text, given))
+        .map_err(|error| errors::sql(py, params::not_found(error, named)))?;
     Ok(Query::of(planned))
 }
 

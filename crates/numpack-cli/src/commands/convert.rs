@@ -1,14 +1,14 @@
 //! `numpack import FILE... DIR` and `numpack export DIR FILE`.
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use numpack::{Options, Store};
-use numpack_convert::{ExportOptions, ImportOptions, Progress};
+use numpack::{Error, Mode, Options, Store};
+use numpack_convert::{ExportOptions, ImportOptions, Imported as Taken, Progress};
 use serde::Serialize;
 
 use super::ls::shape;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, escaped};
 use crate::progress::Bar;
 
 #[derive(Serialize)]
@@ -40,12 +40,18 @@ pub(super) fn import(
 ) -> Result<(), Failure> {
     // A store is not made for a file that was mistyped.
     numpack_convert::check_readable(files, options)?;
-    let store = Store::open(dir, &Options::default())?;
-    let bar = Bar::new();
-    let tell = &mut |progress: Progress| bar.show(progress);
-    let taken = numpack_convert::import(&store, files, options, tell)?;
-    drop(bar);
-    store.close()?;
+    let made = match beside(dir) {
+        Some(hidden) => make(files, &hidden, dir, options),
+        None => Ok(None),
+    };
+    let taken = match made? {
+        Some(taken) => taken,
+        None => {
+            let (store, taken) = take(files, dir, Mode::Append, options)?;
+            store.close()?;
+            taken
+        }
+    };
     let arrays = taken.into_iter().map(|array| Array {
         name: array.name,
         dtype: array.dtype.name(),
@@ -57,10 +63,54 @@ pub(super) fn import(
         return output::json(out, &Imported { path, arrays });
     }
     for array in arrays {
-        let shape = shape(&array.shape);
-        writeln!(out, "imported {} {} {shape}", array.name, array.dtype)?;
+        let (name, shape) = (escaped(&array.name), shape(&array.shape));
+        writeln!(out, "imported {name} {} {shape}", array.dtype)?;
     }
     Ok(())
+}
+
+/// Takes files over into the store at `dir`.
+fn take(
+    files: &[PathBuf],
+    dir: &Path,
+    mode: Mode,
+    options: &ImportOptions,
+) -> Result<(Store, Vec<Taken>), Failure> {
+    let store = Store::open(dir, &Options::default().with_mode(mode))?;
+    let bar = Bar::new();
+    let tell = &mut |progress: Progress| bar.show(progress);
+    let taken = numpack_convert::import(&store, files, options, tell)?;
+    Ok((store, taken))
+}
+
+/// Makes a store of files, first at `hidden` and then at `dir`, where it is whole or not at all; none
+/// where somebody else has made one meanwhile.
+fn make(
+    files: &[PathBuf],
+    hidden: &Path,
+    dir: &Path,
+    options: &ImportOptions,
+) -> Result<Option<Vec<Taken>>, Failure> {
+    let made = take(files, hidden, Mode::Exclusive, options);
+    let made = made.and_then(|(store, taken)| {
+        store.move_to(dir)?;
+        Ok(taken)
+    });
+    if made.is_err() {
+        // The error that matters is the first one.
+        let _left_behind = Store::remove(hidden, &Options::default());
+    }
+    match made {
+        Err(Failure::Store(Error::PathExists { .. })) => Ok(None),
+        made => made.map(Some),
+    }
+}
+
+/// A name beside `dir`, where there is nothing yet, that no table of a directory has.
+fn beside(dir: &Path) -> Option<PathBuf> {
+    let name = dir.file_name()?.to_str()?;
+    let free = matches!(dir.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
+    free.then(|| dir.with_file_name(format!(".{name}.new-{}", std::process::id())))
 }
 
 pub(super) fn export(
@@ -87,7 +137,26 @@ pub(super) fn export(
     let names = written.arrays.join(", ");
     Ok(writeln!(
         out,
-        "exported {names} ({size}) to {}",
-        file.display()
+        "exported {} ({size}) to {}",
+        escaped(&names),
+        escaped(&file.display().to_string())
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_somebody_else_has_made_meanwhile_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        let (file, dir) = (temp.path().join("a.csv"), temp.path().join("s.npk"));
+        std::fs::write(&file, "a\n1\n").unwrap();
+        let hidden = beside(&dir).unwrap();
+        std::fs::create_dir(&dir).unwrap();
+        assert_eq!(beside(&dir), None);
+        let options = ImportOptions::default();
+        assert_eq!(make(&[file], &hidden, &dir, &options).unwrap(), None);
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 2);
+    }
 }

@@ -42,9 +42,12 @@ pub(super) fn store(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), F
             ("arrays", facts.arrays.to_string()),
             (
                 "rows",
-                facts
-                    .rows
-                    .map_or_else(|| "differ".to_owned(), |rows| rows.to_string()),
+                match facts.rows {
+                    Some(rows) => rows.to_string(),
+                    // Only arrays of rank 0, if any.
+                    None if infos.iter().all(|info| info.shape.is_empty()) => "none".to_owned(),
+                    None => "differ".to_owned(),
+                },
             ),
             ("deleted rows", facts.deleted.to_string()),
             ("size", output::bytes(facts.size_bytes)),

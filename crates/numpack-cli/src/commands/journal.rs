@@ -152,7 +152,8 @@ pub(super) fn run(
     Ok(writeln!(
         out,
         "ends at offset {}: {}",
-        dump.end_offset, dump.end_reason
+        dump.end_offset,
+        output::escaped(&dump.end_reason)
     )?)
 }
 

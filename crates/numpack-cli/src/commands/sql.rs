@@ -8,7 +8,7 @@ use numpack::datafusion::{Connection, ConnectionOptions, Params, SqlError};
 
 use crate::cancel::Cancel;
 use crate::failure::Failure;
-use crate::output::{self, Style};
+use crate::output::{self, Style, escaped};
 use crate::rows::{self, Format};
 use crate::{prompt, statements};
 
@@ -55,11 +55,11 @@ fn run_over(
 ) -> Result<(), Failure> {
     let sql = match (wanted.query, wanted.script) {
         (Some(query), _) => query.to_owned(),
-        (None, Some(script)) => numpack_convert::read_text(script)?,
+        (None, Some(script)) if script != Path::new("-") => numpack_convert::read_text(script)?,
         (None, None) if typed => {
             return prompt::run(connection, cancel, wanted.format, out, style);
         }
-        (None, None) => {
+        (None, _) => {
             let mut sql = String::new();
             std::io::stdin().read_to_string(&mut sql).map_err(|error| {
                 Failure::Request(format!("cannot read the statements from stdin: {error}"))
@@ -67,7 +67,8 @@ fn run_over(
             sql
         }
     };
-    let statements = statements::all(&sql);
+    // Some editors begin a text with a mark of its encoding.
+    let statements = statements::all(sql.trim_start_matches('\u{feff}'));
     match (statements.as_slice(), wanted.file) {
         ([], _) => Err(Failure::Usage(
             "there is no statement (hint: -c \"SELECT * FROM self\")".to_owned(),
@@ -76,7 +77,8 @@ fn run_over(
             let rows = connection.sql(statement, Params::default())?.rows()?;
             let count = rows::write_file(rows, wanted.format, file)?;
             let count = output::row_count(count);
-            Ok(writeln!(out, "wrote {count} to {}", file.display())?)
+            let file = file.display().to_string();
+            Ok(writeln!(out, "wrote {count} to {}", escaped(&file))?)
         }
         (several, Some(_)) => Err(Failure::Usage(format!(
             "-o writes the rows of one statement, and there are {} (hint: run the others first)",

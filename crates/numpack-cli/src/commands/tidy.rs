@@ -6,7 +6,7 @@ use numpack::{Mode, Options, Store};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, escaped};
 
 #[derive(Serialize)]
 struct Done {
@@ -49,7 +49,7 @@ pub(super) fn compact(
         return output::json(out, &Done { path, compacted });
     }
     for name in names {
-        writeln!(out, "compacted {name}")?;
+        writeln!(out, "compacted {}", escaped(&name))?;
     }
     Ok(())
 }
@@ -63,5 +63,6 @@ pub(super) fn checkpoint(dir: &Path, json: bool, out: &mut dyn Write) -> Result<
         let compacted = None;
         return output::json(out, &Done { path, compacted });
     }
-    Ok(writeln!(out, "checkpoint of {} done", dir.display())?)
+    let path = dir.display().to_string();
+    Ok(writeln!(out, "checkpoint of {} done", escaped(&path))?)
 }

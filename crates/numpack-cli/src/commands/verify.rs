@@ -6,7 +6,7 @@ use numpack::{Error, Mode, Options, Report, Store};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, escaped};
 
 /// What was asked for beside looking.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,9 +69,11 @@ pub(super) fn run(dir: &Path, wanted: Wanted, out: &mut dyn Write) -> Result<(),
             let report = store.verify(wanted.deep)?;
             if !wanted.json {
                 for done in &repaired {
-                    writeln!(out, "repaired: {done}")?;
+                    writeln!(out, "repaired: {}", escaped(done))?;
                 }
-                writeln!(out, "{report}")?;
+                for line in report.to_string().lines() {
+                    writeln!(out, "{}", escaped(line))?;
+                }
             }
             Facts::new(&report, repaired)
         }

@@ -113,7 +113,8 @@ impl Prompt<'_> {
             other if other.starts_with(['.', '\\']) => {
                 writeln!(
                     self.out,
-                    "there is no command {other} (hint: .help lists them)"
+                    "there is no command {} (hint: .help lists them)",
+                    output::escaped(other)
                 )?;
             }
             _ => {

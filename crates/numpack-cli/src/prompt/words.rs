@@ -9,7 +9,7 @@ use rustyline::{Context, Helper};
 
 use crate::statements;
 
-const KEYWORDS: [&str; 48] = [
+const KEYWORDS: [&str; 62] = [
     "AND",
     "AS",
     "ASC",
@@ -18,12 +18,18 @@ const KEYWORDS: [&str; 48] = [
     "BY",
     "CASE",
     "CAST",
+    "COPY",
     "COUNT",
+    "CREATE",
+    "DEALLOCATE",
+    "DELETE",
     "DESC",
     "DESCRIBE",
     "DISTINCT",
+    "DROP",
     "ELSE",
     "END",
+    "EXECUTE",
     "EXISTS",
     "EXPLAIN",
     "FROM",
@@ -38,7 +44,9 @@ const KEYWORDS: [&str; 48] = [
     "LEFT",
     "LIKE",
     "LIMIT",
+    "MATCHED",
     "MAX",
+    "MERGE",
     "MIN",
     "NOT",
     "NULL",
@@ -48,11 +56,17 @@ const KEYWORDS: [&str; 48] = [
     "ORDER",
     "OVER",
     "PARTITION",
+    "PREPARE",
     "SELECT",
+    "SET",
     "SHOW",
     "SUM",
+    "TABLE",
     "THEN",
+    "TO",
+    "TRUNCATE",
     "UNION",
+    "UPDATE",
     "USING",
     "VALUES",
     "WHEN",
@@ -114,7 +128,10 @@ impl<'a> Words<'a> {
     fn names(&self, start: &str, quoted: bool) -> Vec<String> {
         let mut names = self.names.borrow_mut();
         let names = names.get_or_insert_with(&self.list);
-        let fitting = names.iter().filter(|name| name.starts_with(start));
+        // A name that a terminal would take for something else is not put into the line.
+        let fitting = names
+            .iter()
+            .filter(|name| name.starts_with(start) && !name.contains(char::is_control));
         let written = fitting.map(|name| {
             if quoted || !plain(name) {
                 format!("\"{}\"", name.replace('"', "\"\""))
@@ -163,7 +180,7 @@ impl Completer for Words<'_> {
 impl Validator for Words<'_> {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let input = context.input().trim_start();
-        let ends = input.starts_with(['.', '\\']) || statements::split(input).1.is_empty();
+        let ends = input.starts_with(['.', '\\']) || statements::ended(input);
         Ok(if ends {
             ValidationResult::Valid(None)
         } else {
@@ -186,7 +203,7 @@ mod tests {
 
     #[test]
     fn names_and_keywords_complete_the_word_at_the_cursor() {
-        let names = ["label", "Sum", "naïve name", "na\"m"];
+        let names = ["label", "Sum", "naïve name", "na\"m", "na\u{1b}[31m"];
         let words = Words::new(Box::new(|| names.map(str::to_owned).to_vec()));
         let found = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(words.matching("sel", 3), (0, found(&["SELECT"])));

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Int64Type};
 use numpack_datafusion::{
     Connection, ConnectionOptions, Params, QueryResult, ScalarValue, SqlError, session,
 };
-use numpack_engine::{Options, Store};
+use numpack_engine::{Error, Options, Store};
 use numpack_format::{ArrayMeta, DType};
 use tempfile::TempDir;
 
@@ -98,8 +98,28 @@ fn a_directory_is_a_schema_of_stores_and_each_store_one_of_arrays() {
         Params::default(),
     );
     assert!(error.contains("not found"), "{error}");
-    let nowhere = Connection::over_directory(dir.path().join("nowhere"), options());
-    assert!(nowhere.is_err());
+}
+
+#[test]
+fn a_connection_is_over_a_directory_that_is_there_and_is_no_store() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").expect("a file");
+    for nowhere in [dir.path().join("nowhere"), file] {
+        let error = Connection::over_directory(&nowhere, options()).expect_err("a refusal");
+        assert!(
+            matches!(&error, SqlError::Engine(Error::NoStore { path }) if *path == nowhere),
+            "{error}"
+        );
+    }
+    let store = dir.path().join("train.npk");
+    let error = Connection::over_directory(&store, options()).expect_err("a refusal");
+    let text = error.to_string();
+    let hint = format!("connect({{\"train\": \"{}\"}})", store.display());
+    assert!(
+        text.contains("is a store") && text.contains(&hint),
+        "{text}"
+    );
 }
 
 #[test]
