@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::datatypes::Schema;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, ParamValues, TableReference};
@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use crate::connection::Connection;
+use crate::dml::copy_to::Beside;
 use crate::dml::create::create;
 use crate::dml::node::count;
 use crate::dml::statement::parse;
@@ -39,6 +40,7 @@ pub(crate) async fn run(
     let logical = parsed.plan(&state).await?;
     if let LogicalPlan::Statement(Statement::Prepare(prepare)) = &logical {
         params.none()?;
+        parameters(prepare)?;
         connection.session.prepare(&prepare.name, parsed)?;
         return Ok(done(connection, Vec::new()));
     }
@@ -79,8 +81,27 @@ async fn perform(
     if !changes(connection, logical, reach)? {
         return Query::read(connection, state, logical).await;
     }
+    match Beside::of(logical)? {
+        Some((logical, beside)) => Box::pin(copy(connection, state, &logical, beside)).await,
+        None => {
+            let query = Query::read(connection, state, logical).await?;
+            query.done().await
+        }
+    }
+}
+
+/// Runs a COPY TO, and puts its files in place when all went well.
+async fn copy(
+    connection: &Connection,
+    state: SessionState,
+    logical: &LogicalPlan,
+    beside: Beside,
+) -> Result<Query> {
+    let config = state.config().clone();
     let query = Query::read(connection, state, logical).await?;
-    query.done().await
+    let query = query.done().await?;
+    errands::blocking(&config, move || Ok(beside.settle()?)).await?;
+    Ok(query)
 }
 
 fn done(connection: &Connection, batches: Vec<RecordBatch>) -> Query {
@@ -126,12 +147,32 @@ fn refuse(plan: &LogicalPlan) -> Result<()> {
         .with_allow_ddl(false)
         .with_allow_statements(false);
     known.verify_plan(plan).map_err(|error| match error {
-        // "DDL not supported: CreateView" and the like: what follows the colon is the statement.
+        // "DDL not supported: CreateIndex" and the like: what follows the colon is the statement.
         DataFusionError::Plan(text) => SqlError::NotPossible {
-            statement: text.rsplit(": ").next().unwrap_or(&text).to_owned(),
+            statement: in_sql(text.rsplit(": ").next().unwrap_or(&text)),
         },
         other => other.into(),
     })
+}
+
+/// What SQL calls a statement that DataFusion calls `CreateIndex`.
+fn in_sql(statement: &str) -> String {
+    match statement {
+        "SetVariable" => "SET".to_owned(),
+        "ResetVariable" => "RESET".to_owned(),
+        "TransactionStart" => "BEGIN".to_owned(),
+        "TransactionEnd" => "COMMIT or ROLLBACK".to_owned(),
+        "CreateCatalogSchema" => "CREATE SCHEMA".to_owned(),
+        "DropCatalogSchema" => "DROP SCHEMA".to_owned(),
+        "CreateCatalog" => "CREATE DATABASE".to_owned(),
+        other => {
+            let words = other.char_indices().map(|(at, letter)| match letter {
+                'A'..='Z' if at > 0 => format!(" {letter}"),
+                _ => letter.to_uppercase().to_string(),
+            });
+            words.collect::<String>().to_uppercase()
+        }
+    }
 }
 
 /// The plan of a prepared statement over what the stores hold now, with its values.
@@ -152,37 +193,58 @@ async fn executed(
     Ok(logical.with_param_values(ParamValues::List(values))?)
 }
 
-/// Values of the parameters of a prepared statement, in the types that it declares.
+/// Values of the parameters of a prepared statement, in the types that it declares or that are known
+/// from where they stand.
 fn values(
     state: &SessionState,
     prepare: &Prepare,
     given: Vec<Expr>,
 ) -> Result<Vec<ScalarAndMetadata>> {
-    if given.len() != prepare.fields.len() {
+    let expected = prepare.fields.len().max(parameters(prepare)?);
+    if given.len() != expected {
         return Err(SqlError::Usage(format!(
-            "prepared statement \"{}\" takes {} values, not {}",
+            "prepared statement \"{}\" takes {expected} values, not {}",
             prepare.name,
-            prepare.fields.len(),
             given.len()
         )));
     }
+    let types = prepare.input.get_parameter_fields()?;
     let context = SimplifyContext::builder()
         .with_schema(Arc::clone(prepare.input.schema()))
         .with_config_options(Arc::clone(state.config_options()))
         .with_query_execution_start_time(state.execution_props().query_execution_start_time)
         .build();
     let simplifier = ExprSimplifier::new(context);
-    let value = |(expr, field): (Expr, &FieldRef)| match simplifier.simplify(expr)? {
+    let value = |(number, expr): (usize, Expr)| match simplifier.simplify(expr)? {
         Expr::Literal(value, metadata) => {
             let value = ScalarAndMetadata::new(value, metadata);
-            Ok(value.cast_storage_to(field.data_type())?)
+            match types.get(&format!("${number}")) {
+                Some(Some(field)) => Ok(value.cast_storage_to(field.data_type())?),
+                _ => Ok(value),
+            }
         }
         other => Err(SqlError::Usage(format!(
             "prepared statement \"{}\" takes values, not {other}",
             prepare.name
         ))),
     };
-    given.into_iter().zip(&prepare.fields).map(value).collect()
+    (1..).zip(given).map(value).collect()
+}
+
+/// How many values the placeholders of a prepared statement ask for.
+fn parameters(prepare: &Prepare) -> Result<usize> {
+    let mut most = 0;
+    for name in prepare.input.get_parameter_names()? {
+        let Ok(number) = name[1..].parse::<usize>() else {
+            return Err(SqlError::Usage(format!(
+                "prepared statement \"{}\": EXECUTE gives values in order, so a parameter is written ? or \
+                 $1, not {name}",
+                prepare.name
+            )));
+        };
+        most = most.max(number);
+    }
+    Ok(most)
 }
 
 /// CREATE TABLE [AS]; gives the number of rows.

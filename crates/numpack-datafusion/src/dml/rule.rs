@@ -10,6 +10,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::dml::edits::{Change, Kind};
+use crate::dml::fit::fit;
 use crate::dml::insert;
 use crate::dml::merge;
 use crate::dml::node::ChangeNode;
@@ -101,7 +102,7 @@ fn update(target: Target, plan: LogicalPlan, position: &str) -> DataFusionResult
             return Err(SqlError::RowIdGiven { verb: "UPDATE" }.into());
         };
         columns.push(column);
-        values.push(expr);
+        values.push(fit(expr.unalias(), input.schema(), &target, column)?.alias(name));
     }
     let input = Projection::try_new(values, Arc::new(input))?;
     ChangeNode::new(
