@@ -72,6 +72,15 @@ pub enum SqlError {
         count: usize,
     },
 
+    /// One row would get two values in one column.
+    #[error("UPDATE {table}: column \"{column}\" is set twice")]
+    SetTwice {
+        /// The table, as the statement calls it.
+        table: String,
+        /// The column.
+        column: String,
+    },
+
     /// An INSERT gives more or fewer values than there are columns.
     #[error("INSERT INTO {table}: {given}, and there are values for {columns} to give")]
     WrongCount {

@@ -21,7 +21,7 @@ pub(crate) async fn create(
     for location in &command.locations {
         expect_local(location, || format!("LOCATION '{location}'"))?;
     }
-    let name = plain(&command.name)?;
+    let name = plain(&command.name, "external tables")?;
     if !free(connection, state, &command.name, command.or_replace)? {
         if command.if_not_exists {
             return Ok(());
@@ -44,7 +44,7 @@ pub(crate) async fn create(
 
 /// Whether a table of the connection can have this name. One that has it may be replaced, a store or
 /// an array may not, and is not hidden either.
-fn free(
+pub(crate) fn free(
     connection: &Connection,
     state: &SessionState,
     name: &TableReference,
@@ -67,11 +67,11 @@ fn exists(connection: &Connection, name: &str) -> SqlError {
 }
 
 /// The name of a table of the connection, which lie in the default schema.
-fn plain(name: &TableReference) -> Result<&str> {
+pub(crate) fn plain<'a>(name: &'a TableReference, kind: &str) -> Result<&'a str> {
     match schema_and_name(name)? {
         (None, table) => Ok(table),
         (Some(_), _) => Err(SqlError::Usage(format!(
-            "table \"{name}\": external tables have a plain name"
+            "table \"{name}\": {kind} have a plain name"
         ))),
     }
 }

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use crate::connection::Connection;
+use crate::counted::counted;
 use crate::dml::copy_to::Beside;
 use crate::dml::create::create;
 use crate::dml::node::count;
@@ -27,6 +28,7 @@ use crate::params::{Params, numbered};
 use crate::place::{Place, schema_and_name};
 use crate::query::Query;
 use crate::reach::Reach;
+use crate::views;
 
 /// Plans a query, or does what the statement says.
 pub(crate) async fn run(
@@ -66,6 +68,14 @@ pub(crate) async fn run(
             drop_table(connection, &state, &command).await?;
             Ok(done(connection, Vec::new()))
         }
+        LogicalPlan::Ddl(DdlStatement::CreateView(command)) => {
+            views::create(connection, &state, &command)?;
+            Ok(done(connection, Vec::new()))
+        }
+        LogicalPlan::Ddl(DdlStatement::DropView(command)) => {
+            views::drop(connection, &command)?;
+            Ok(done(connection, Vec::new()))
+        }
         logical => perform(connection, state, reach, &logical).await,
     }
 }
@@ -81,13 +91,11 @@ async fn perform(
     if !changes(connection, logical, reach)? {
         return Query::read(connection, state, logical).await;
     }
-    match Beside::of(logical)? {
-        Some((logical, beside)) => Box::pin(copy(connection, state, &logical, beside)).await,
-        None => {
-            let query = Query::read(connection, state, logical).await?;
-            query.done().await
-        }
+    if let Some((logical, beside)) = Beside::of(logical)? {
+        return Box::pin(copy(connection, state, &logical, beside)).await;
     }
+    let query = Query::read(connection, state, logical).await?;
+    query.done().await
 }
 
 /// Runs a COPY TO, and puts its files in place when all went well.
@@ -203,8 +211,9 @@ fn values(
     let expected = prepare.fields.len().max(parameters(prepare)?);
     if given.len() != expected {
         return Err(SqlError::Usage(format!(
-            "prepared statement \"{}\" takes {expected} values, not {}",
+            "prepared statement \"{}\" takes {}, not {}",
             prepare.name,
+            counted(expected, "value"),
             given.len()
         )));
     }
@@ -219,7 +228,12 @@ fn values(
         Expr::Literal(value, metadata) => {
             let value = ScalarAndMetadata::new(value, metadata);
             match types.get(&format!("${number}")) {
-                Some(Some(field)) => Ok(value.cast_storage_to(field.data_type())?),
+                Some(Some(field)) => value.cast_storage_to(field.data_type()).map_err(|error| {
+                    let name = &prepare.name;
+                    let text =
+                        format!("prepared statement \"{name}\", value of ${number}: {error}");
+                    SqlError::Usage(text)
+                }),
                 _ => Ok(value),
             }
         }
@@ -237,7 +251,7 @@ fn parameters(prepare: &Prepare) -> Result<usize> {
     for name in prepare.input.get_parameter_names()? {
         let Ok(number) = name[1..].parse::<usize>() else {
             return Err(SqlError::Usage(format!(
-                "prepared statement \"{}\": EXECUTE gives values in order, so a parameter is written ? or \
+                "prepared statement \"{}\": EXECUTE gives values in order, so parameters have numbers: ? or \
                  $1, not {name}",
                 prepare.name
             )));
@@ -286,7 +300,14 @@ async fn drop_table(
 ) -> Result<()> {
     let name = &command.name;
     let (schema, table) = schema_and_name(name)?;
-    if schema.is_none() && connection.session.remove(table).is_some() {
+    let known = connection.session.get(table).filter(|_| schema.is_none());
+    if known.as_ref().is_some_and(views::is_view) {
+        return Err(SqlError::Usage(format!(
+            "table \"{name}\" is a view; DROP VIEW takes it away"
+        )));
+    }
+    if known.is_some() {
+        connection.session.remove(table);
         return Ok(());
     }
     may_change(connection, "DROP TABLE")?;

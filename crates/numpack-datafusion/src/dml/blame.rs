@@ -7,6 +7,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{self, SetExpr};
 
+use crate::counted::counted;
 use crate::dml::statement::changing;
 use crate::error::SqlError;
 use crate::relation::ROW_ID;
@@ -30,13 +31,6 @@ pub(super) fn columns_text(insert: &ast::Insert) -> String {
     let names = insert.columns.iter().map(ToString::to_string);
     let names = names.collect::<Vec<_>>().join(", ");
     format!("{} ({names})", counted(insert.columns.len(), "column"))
-}
-
-pub(super) fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        _ => format!("{count} {noun}s"),
-    }
 }
 
 async fn of_insert(state: &SessionState, insert: &ast::Insert) -> Option<SqlError> {

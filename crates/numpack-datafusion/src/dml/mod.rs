@@ -17,7 +17,7 @@ mod fit;
 mod insert;
 mod merge;
 pub(crate) mod node;
-mod pin;
+pub(crate) mod pin;
 mod planner;
 mod position;
 mod rule;

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result as DataFusionResult, not_impl_err};
+use datafusion::common::{Result as DataFusionResult, not_impl_err, plan_err};
+use datafusion::datasource::{ViewTable, source_as_provider};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{
     DmlStatement, Expr, LogicalPlan, Projection, TableScanBuilder, WriteOp,
@@ -40,8 +41,16 @@ impl AnalyzerRule for ChangeRule {
     }
 }
 
-/// Statements on tables of others stay what they are.
+/// Statements on tables of others stay what they are; views have no rows of their own.
 fn change(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let provider = source_as_provider(&statement.target);
+    if provider.is_ok_and(|table| table.downcast_ref::<ViewTable>().is_some()) {
+        return plan_err!(
+            "{} on the view {}: change the table that it stands on",
+            statement.op.name().to_uppercase(),
+            statement.table_name
+        );
+    }
     let Some(target) = Target::of(&statement.table_name, &statement.target) else {
         return Ok(Transformed::no(LogicalPlan::Dml(statement)));
     };

@@ -12,7 +12,8 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObject};
 
-use crate::dml::blame::{blame, columns_text, counted};
+use crate::counted::counted;
+use crate::dml::blame::{blame, columns_text};
 use crate::dml::copy_from::{self, CopyFrom};
 use crate::error::{Result, SqlError};
 use crate::table::NumPackTable;
@@ -93,10 +94,10 @@ async fn completed(
             let mut seen = HashSet::new();
             let mut names = update.assignments.iter().map(|assigned| &assigned.target);
             if let Some(twice) = names.find(|name| !seen.insert(name.to_string())) {
-                return Err(SqlError::Usage(format!(
-                    "UPDATE {}: column {twice} is set twice",
-                    update.table
-                ))
+                return Err(SqlError::SetTwice {
+                    table: update.table.to_string(),
+                    column: twice.to_string().trim_matches('"').to_owned(),
+                }
                 .into());
             }
         }
