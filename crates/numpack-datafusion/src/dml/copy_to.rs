@@ -113,7 +113,7 @@ impl Drop for Beside {
 
 /// The path that the statement names, through links.
 fn target(text: &str) -> Result<PathBuf> {
-    let path = if text.starts_with("file://") {
+    let path = if text.starts_with("file:/") {
         PathBuf::from(format!("/{}", ListingTableUrl::parse(text)?.prefix()))
     } else {
         std::path::absolute(text).map_err(|error| failed("find", Path::new(text), error))?
