@@ -20,6 +20,7 @@ use crate::counted::counted;
 use crate::dml::copy_to::Beside;
 use crate::dml::create::create;
 use crate::dml::node::count;
+use crate::dml::rule::verb;
 use crate::dml::statement::parse;
 use crate::errands;
 use crate::error::{Result, SqlError};
@@ -127,7 +128,7 @@ fn changes(connection: &Connection, plan: &LogicalPlan, reach: &Reach) -> Result
         match plan {
             LogicalPlan::Explain(_) => return Ok(TreeNodeRecursion::Jump),
             LogicalPlan::Dml(statement) => {
-                may_change(connection, &statement.op.name().to_uppercase())?;
+                may_change(connection, &verb(&statement.op))?;
                 changes = true;
             }
             LogicalPlan::Copy(copy) => {

@@ -20,7 +20,7 @@ pub(crate) mod node;
 pub(crate) mod pin;
 mod planner;
 mod position;
-mod rule;
+pub(crate) mod rule;
 pub(crate) mod statement;
 mod target;
 mod values;

@@ -41,13 +41,21 @@ impl AnalyzerRule for ChangeRule {
     }
 }
 
+/// What SQL calls a change.
+pub(crate) fn verb(op: &WriteOp) -> String {
+    match op {
+        WriteOp::MergeInto(_) => "MERGE".to_owned(),
+        other => other.name().to_uppercase(),
+    }
+}
+
 /// Statements on tables of others stay what they are; views have no rows of their own.
 fn change(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>> {
     let provider = source_as_provider(&statement.target);
     if provider.is_ok_and(|table| table.downcast_ref::<ViewTable>().is_some()) {
         return plan_err!(
             "{} on the view {}: change the table that it stands on",
-            statement.op.name().to_uppercase(),
+            verb(&statement.op),
             statement.table_name
         );
     }
