@@ -177,7 +177,7 @@ def test_an_array_alone(table):
         ("DROP TABLE nope", "does not exist"),
         ("CREATE TABLE id AS SELECT 1", "exists"),
         ("CREATE TABLE fresh AS SELECT 1 AS a, 2 AS b", "one array"),
-        ("CREATE VIEW w AS SELECT 1", "CreateView"),
+        ("CREATE INDEX i ON self (id)", "CREATE INDEX is not possible"),
         ("EXECUTE nope", "nope"),
         ("SET datafusion.execution.batch_size = 1", "not possible"),
     ],
@@ -258,6 +258,25 @@ def test_copy_to_and_from(table, tmp_path, ending):
     else:
         assert changed(npk.sql(f"COPY self FROM '{file}'")) == 10
         assert_same(npk.load("emb"), np.concatenate([arrays["emb"]] * 2))
+
+
+def test_a_copy_that_fails_leaves_the_file_as_it_was(tmp_path):
+    file = tmp_path / "out.parquet"
+    with NumPack(tmp_path / "big.npk") as npk:
+        npk.save({"big": np.arange(3_000_000)})
+        npk.sql(f"COPY (SELECT value FROM big LIMIT 3) TO '{file}'")
+        with pytest.raises(NumPackError, match="Divide by zero"):
+            npk.sql(f"COPY (SELECT 10 / (value - 2999999) AS a FROM big) TO '{file}'")
+    assert pq.read_table(file)["value"].to_pylist() == [0, 1, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["big.npk", "out.parquet"]
+
+
+def test_parameters_of_a_changed_vector_name_the_column(table):
+    npk, _ = table
+    with pytest.raises(NumPackError, match=r'column "emb" of self: .*7'):
+        npk.sql("INSERT INTO self VALUES (1, 2, ?)", np.zeros(7, np.float32))
+    with pytest.raises(NumPackError, match=r'column "emb" of self: .*7'):
+        npk.sql("UPDATE self SET emb = ?", np.zeros(7, np.float32))
 
 
 # ---------------------------------------------------------------------- limits

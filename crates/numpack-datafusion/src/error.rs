@@ -72,6 +72,37 @@ pub enum SqlError {
         count: usize,
     },
 
+    /// One row would get two values in one column.
+    #[error("UPDATE {table}: column \"{column}\" is set twice")]
+    SetTwice {
+        /// The table, as the statement calls it.
+        table: String,
+        /// The column.
+        column: String,
+    },
+
+    /// An INSERT gives more or fewer values than there are columns.
+    #[error("INSERT INTO {table}: {given}, and there are values for {columns} to give")]
+    WrongCount {
+        /// The table, as the statement calls it.
+        table: String,
+        /// What was given.
+        given: String,
+        /// How many columns there are, and which.
+        columns: String,
+    },
+
+    /// A statement gives a column something that cannot become a value of it.
+    #[error("column \"{column}\" of {table}: {problem}")]
+    DoesNotFit {
+        /// The table, as the statement calls it.
+        table: String,
+        /// The column.
+        column: String,
+        /// What does not fit, and why.
+        problem: String,
+    },
+
     /// A statement gives a value to `row_id`.
     #[error("{verb} of row_id: it is the position of a row in its table and follows by itself")]
     RowIdGiven {
@@ -93,7 +124,7 @@ pub enum SqlError {
     /// A statement that a connection over stores knows nothing to do with.
     #[error("{statement} is not possible over stores")]
     NotPossible {
-        /// What the statement is, as DataFusion names it.
+        /// What the statement is, in SQL's words.
         statement: String,
     },
 
@@ -149,7 +180,7 @@ pub enum SqlError {
     Interrupted,
 
     /// DataFusion could not parse, plan or run the statement.
-    #[error("{0}")]
+    #[error("{}", text(.0))]
     DataFusion(Box<DataFusionError>),
 }
 
@@ -171,6 +202,7 @@ impl From<DataFusionError> for SqlError {
                 Ok(ours) => *ours,
                 Err(foreign) => Self::DataFusion(Box::new(DataFusionError::External(foreign))),
             },
+            DataFusionError::Context(context, inner) if is_rule(&context) => Self::from(*inner),
             DataFusionError::Context(context, inner) => match Self::from(*inner) {
                 Self::DataFusion(inner) => {
                     Self::DataFusion(Box::new(DataFusionError::Context(context, inner)))
@@ -186,6 +218,27 @@ impl From<DataFusionError> for SqlError {
             other => Self::DataFusion(Box::new(other)),
         }
     }
+}
+
+/// Whether the context of an error is the name of a rule that met it, which says nothing to whoever
+/// wrote the statement.
+fn is_rule(context: &str) -> bool {
+    let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+    context.starts_with("Optimizer rule ")
+        || (context.contains('_') && context.chars().all(is_name))
+}
+
+/// What DataFusion says, without the advice to write quotes, which change nothing here, or to set an
+/// option, which is not possible.
+fn text(error: &DataFusionError) -> String {
+    let text = error.to_string();
+    let lines = text
+        .lines()
+        .map(|line| match line.split_once(" You can use double quotes") {
+            Some((kept, advice)) if advice.contains("enable_ident_normalization") => kept,
+            _ => line,
+        });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -204,6 +257,18 @@ mod tests {
         let back = SqlError::from(wrapped);
         assert!(matches!(back, SqlError::NoRows { .. }), "{back}");
         assert_eq!(back.to_string(), text);
+    }
+
+    #[test]
+    fn the_name_of_a_rule_is_no_context() {
+        for rule in [
+            "numpack_changes",
+            "Optimizer rule 'simplify_expressions' failed",
+        ] {
+            let error = DataFusionError::Plan("no such thing".to_owned()).context(rule);
+            let text = SqlError::from(error.context("planning")).to_string();
+            assert!(!text.contains(rule), "{text}");
+        }
     }
 
     #[test]

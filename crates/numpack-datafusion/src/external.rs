@@ -7,7 +7,7 @@ use datafusion::logical_expr::CreateExternalTable;
 
 use crate::connection::Connection;
 use crate::error::{Result, SqlError};
-use crate::place::schema_and_name;
+use crate::place::{expect_local, schema_and_name};
 use crate::reach::Reach;
 
 /// Makes the table that the statement asks for.
@@ -18,16 +18,15 @@ pub(crate) async fn create(
     command: &CreateExternalTable,
 ) -> Result<()> {
     reach.allow(|| format!("LOCATION '{}'", command.locations.join("', '")))?;
-    let name = plain(&command.name)?;
-    if connection.session.get(name).is_some() {
+    for location in &command.locations {
+        expect_local(location, || format!("LOCATION '{location}'"))?;
+    }
+    let name = plain(&command.name, "external tables")?;
+    if !free(connection, state, &command.name, command.or_replace)? {
         if command.if_not_exists {
             return Ok(());
         }
-        if !command.or_replace {
-            return Err(SqlError::Usage(format!(
-                "a table \"{name}\" exists; CREATE OR REPLACE replaces it"
-            )));
-        }
+        return Err(exists(connection, name));
     }
     let kind = command.file_type.to_uppercase();
     let Some(factory) = state.table_factories().get(&kind) else {
@@ -43,12 +42,36 @@ pub(crate) async fn create(
     Ok(())
 }
 
+/// Whether a table of the connection can have this name. One that has it may be replaced, a store or
+/// an array may not, and is not hidden either.
+pub(crate) fn free(
+    connection: &Connection,
+    state: &SessionState,
+    name: &TableReference,
+    or_replace: bool,
+) -> Result<bool> {
+    if connection.session.get(name.table()).is_some() {
+        return Ok(or_replace);
+    }
+    Ok(!state
+        .schema_for_ref(name.clone())?
+        .table_exist(name.table()))
+}
+
+fn exists(connection: &Connection, name: &str) -> SqlError {
+    SqlError::Usage(if connection.session.get(name).is_some() {
+        format!("a table \"{name}\" exists; CREATE OR REPLACE replaces it")
+    } else {
+        format!("a table \"{name}\" exists, in a store; the new one needs another name")
+    })
+}
+
 /// The name of a table of the connection, which lie in the default schema.
-fn plain(name: &TableReference) -> Result<&str> {
+pub(crate) fn plain<'a>(name: &'a TableReference, kind: &str) -> Result<&'a str> {
     match schema_and_name(name)? {
         (None, table) => Ok(table),
         (Some(_), _) => Err(SqlError::Usage(format!(
-            "table \"{name}\": external tables have a plain name"
+            "table \"{name}\": {kind} have a plain name"
         ))),
     }
 }

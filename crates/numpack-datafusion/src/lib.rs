@@ -27,6 +27,7 @@
 
 mod catalog;
 mod connection;
+mod counted;
 mod directory;
 mod dml;
 mod errands;
@@ -57,6 +58,7 @@ mod sources;
 mod spread;
 mod statements;
 mod table;
+mod views;
 mod zones;
 
 pub use datafusion::common::ScalarValue;

@@ -9,6 +9,7 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider,
 };
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use datafusion::datasource::ViewTable;
 use datafusion::logical_expr::TableType;
 use numpack_engine::Snapshot;
 
@@ -19,6 +20,7 @@ use crate::session::{CATALOG, SCHEMA};
 use crate::session_tables::SessionTables;
 use crate::sources::{Source, Sources, array_tables};
 use crate::table::{Live, NumPackTable};
+use crate::views;
 
 /// What a query sees.
 #[derive(Clone, Debug)]
@@ -141,11 +143,14 @@ impl Tables {
     }
 }
 
-/// A live table of ours as this query sees it; others as they are.
+/// A live table of ours, or a view over some, as this query sees it; others as they are.
 fn at_instant(
     table: Arc<dyn TableProvider>,
     instants: &Instants,
 ) -> Result<Arc<dyn TableProvider>> {
+    if let Some(view) = table.downcast_ref::<ViewTable>() {
+        return Ok(Arc::new(views::at_instant(view, instants)?));
+    }
     match table.downcast_ref::<NumPackTable>() {
         Some(ours) => match ours.instant_of(instants)? {
             Some(instant) => Ok(Arc::new(instant)),
@@ -176,6 +181,10 @@ impl SchemaProvider for Tables {
 
     /// Without looking at the arrays: SHOW TABLES also works where a store is not a relation.
     async fn table_type(&self, name: &str) -> DataFusionResult<Option<TableType>> {
+        let Self(catalog) = self;
+        if let Some(table) = catalog.session.get(name) {
+            return Ok(Some(table.table_type()));
+        }
         Ok(self.table_exist(name).then_some(TableType::Base))
     }
 

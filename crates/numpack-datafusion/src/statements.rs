@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::datatypes::Schema;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, ParamValues, TableReference};
@@ -16,8 +16,11 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use crate::connection::Connection;
+use crate::counted::counted;
+use crate::dml::copy_to::Beside;
 use crate::dml::create::create;
 use crate::dml::node::count;
+use crate::dml::rule::verb;
 use crate::dml::statement::parse;
 use crate::errands;
 use crate::error::{Result, SqlError};
@@ -26,6 +29,7 @@ use crate::params::{Params, numbered};
 use crate::place::{Place, schema_and_name};
 use crate::query::Query;
 use crate::reach::Reach;
+use crate::views;
 
 /// Plans a query, or does what the statement says.
 pub(crate) async fn run(
@@ -39,6 +43,7 @@ pub(crate) async fn run(
     let logical = parsed.plan(&state).await?;
     if let LogicalPlan::Statement(Statement::Prepare(prepare)) = &logical {
         params.none()?;
+        parameters(prepare)?;
         connection.session.prepare(&prepare.name, parsed)?;
         return Ok(done(connection, Vec::new()));
     }
@@ -64,6 +69,14 @@ pub(crate) async fn run(
             drop_table(connection, &state, &command).await?;
             Ok(done(connection, Vec::new()))
         }
+        LogicalPlan::Ddl(DdlStatement::CreateView(command)) => {
+            views::create(connection, &state, &command)?;
+            Ok(done(connection, Vec::new()))
+        }
+        LogicalPlan::Ddl(DdlStatement::DropView(command)) => {
+            views::drop(connection, &command)?;
+            Ok(done(connection, Vec::new()))
+        }
         logical => perform(connection, state, reach, &logical).await,
     }
 }
@@ -79,8 +92,25 @@ async fn perform(
     if !changes(connection, logical, reach)? {
         return Query::read(connection, state, logical).await;
     }
+    if let Some((logical, beside)) = Beside::of(logical)? {
+        return Box::pin(copy(connection, state, &logical, beside)).await;
+    }
     let query = Query::read(connection, state, logical).await?;
     query.done().await
+}
+
+/// Runs a COPY TO, and puts its files in place when all went well.
+async fn copy(
+    connection: &Connection,
+    state: SessionState,
+    logical: &LogicalPlan,
+    beside: Beside,
+) -> Result<Query> {
+    let config = state.config().clone();
+    let query = Query::read(connection, state, logical).await?;
+    let query = query.done().await?;
+    errands::blocking(&config, move || Ok(beside.settle()?)).await?;
+    Ok(query)
 }
 
 fn done(connection: &Connection, batches: Vec<RecordBatch>) -> Query {
@@ -98,7 +128,7 @@ fn changes(connection: &Connection, plan: &LogicalPlan, reach: &Reach) -> Result
         match plan {
             LogicalPlan::Explain(_) => return Ok(TreeNodeRecursion::Jump),
             LogicalPlan::Dml(statement) => {
-                may_change(connection, &statement.op.name().to_uppercase())?;
+                may_change(connection, &verb(&statement.op))?;
                 changes = true;
             }
             LogicalPlan::Copy(copy) => {
@@ -126,12 +156,32 @@ fn refuse(plan: &LogicalPlan) -> Result<()> {
         .with_allow_ddl(false)
         .with_allow_statements(false);
     known.verify_plan(plan).map_err(|error| match error {
-        // "DDL not supported: CreateView" and the like: what follows the colon is the statement.
+        // "DDL not supported: CreateIndex" and the like: what follows the colon is the statement.
         DataFusionError::Plan(text) => SqlError::NotPossible {
-            statement: text.rsplit(": ").next().unwrap_or(&text).to_owned(),
+            statement: in_sql(text.rsplit(": ").next().unwrap_or(&text)),
         },
         other => other.into(),
     })
+}
+
+/// What SQL calls a statement that DataFusion calls `CreateIndex`.
+fn in_sql(statement: &str) -> String {
+    match statement {
+        "SetVariable" => "SET".to_owned(),
+        "ResetVariable" => "RESET".to_owned(),
+        "TransactionStart" => "BEGIN".to_owned(),
+        "TransactionEnd" => "COMMIT or ROLLBACK".to_owned(),
+        "CreateCatalogSchema" => "CREATE SCHEMA".to_owned(),
+        "DropCatalogSchema" => "DROP SCHEMA".to_owned(),
+        "CreateCatalog" => "CREATE DATABASE".to_owned(),
+        other => {
+            let words = other.char_indices().map(|(at, letter)| match letter {
+                'A'..='Z' if at > 0 => format!(" {letter}"),
+                _ => letter.to_uppercase().to_string(),
+            });
+            words.collect::<String>().to_uppercase()
+        }
+    }
 }
 
 /// The plan of a prepared statement over what the stores hold now, with its values.
@@ -152,37 +202,64 @@ async fn executed(
     Ok(logical.with_param_values(ParamValues::List(values))?)
 }
 
-/// Values of the parameters of a prepared statement, in the types that it declares.
+/// Values of the parameters of a prepared statement, in the types that it declares or that are known
+/// from where they stand.
 fn values(
     state: &SessionState,
     prepare: &Prepare,
     given: Vec<Expr>,
 ) -> Result<Vec<ScalarAndMetadata>> {
-    if given.len() != prepare.fields.len() {
+    let expected = prepare.fields.len().max(parameters(prepare)?);
+    if given.len() != expected {
         return Err(SqlError::Usage(format!(
-            "prepared statement \"{}\" takes {} values, not {}",
+            "prepared statement \"{}\" takes {}, not {}",
             prepare.name,
-            prepare.fields.len(),
+            counted(expected, "value"),
             given.len()
         )));
     }
+    let types = prepare.input.get_parameter_fields()?;
     let context = SimplifyContext::builder()
         .with_schema(Arc::clone(prepare.input.schema()))
         .with_config_options(Arc::clone(state.config_options()))
         .with_query_execution_start_time(state.execution_props().query_execution_start_time)
         .build();
     let simplifier = ExprSimplifier::new(context);
-    let value = |(expr, field): (Expr, &FieldRef)| match simplifier.simplify(expr)? {
+    let value = |(number, expr): (usize, Expr)| match simplifier.simplify(expr)? {
         Expr::Literal(value, metadata) => {
             let value = ScalarAndMetadata::new(value, metadata);
-            Ok(value.cast_storage_to(field.data_type())?)
+            match types.get(&format!("${number}")) {
+                Some(Some(field)) => value.cast_storage_to(field.data_type()).map_err(|error| {
+                    let name = &prepare.name;
+                    let text =
+                        format!("prepared statement \"{name}\", value of ${number}: {error}");
+                    SqlError::Usage(text)
+                }),
+                _ => Ok(value),
+            }
         }
         other => Err(SqlError::Usage(format!(
             "prepared statement \"{}\" takes values, not {other}",
             prepare.name
         ))),
     };
-    given.into_iter().zip(&prepare.fields).map(value).collect()
+    (1..).zip(given).map(value).collect()
+}
+
+/// How many values the placeholders of a prepared statement ask for.
+fn parameters(prepare: &Prepare) -> Result<usize> {
+    let mut most = 0;
+    for name in prepare.input.get_parameter_names()? {
+        let Ok(number) = name[1..].parse::<usize>() else {
+            return Err(SqlError::Usage(format!(
+                "prepared statement \"{}\": EXECUTE gives values in order, so parameters have numbers: ? or \
+                 $1, not {name}",
+                prepare.name
+            )));
+        };
+        most = most.max(number);
+    }
+    Ok(most)
 }
 
 /// CREATE TABLE [AS]; gives the number of rows.
@@ -224,7 +301,14 @@ async fn drop_table(
 ) -> Result<()> {
     let name = &command.name;
     let (schema, table) = schema_and_name(name)?;
-    if schema.is_none() && connection.session.remove(table).is_some() {
+    let known = connection.session.get(table).filter(|_| schema.is_none());
+    if known.as_ref().is_some_and(views::is_view) {
+        return Err(SqlError::Usage(format!(
+            "table \"{name}\" is a view; DROP VIEW takes it away"
+        )));
+    }
+    if known.is_some() {
+        connection.session.remove(table);
         return Ok(());
     }
     may_change(connection, "DROP TABLE")?;

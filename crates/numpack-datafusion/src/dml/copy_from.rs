@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::TableReference;
 use datafusion::common::{
     Column, DataFusionError, Result as DataFusionResult, plan_datafusion_err, plan_err,
@@ -23,6 +24,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use crate::place::expect_local;
 use crate::reach::Reach;
 use crate::relation::ROW_ID;
 
@@ -120,7 +122,9 @@ fn option(parser: &mut Parser<'_>) -> Result<(String, String), ParserError> {
 impl CopyFrom {
     /// An INSERT of the file's rows.
     pub(crate) async fn plan(&self, state: &SessionState) -> DataFusionResult<LogicalPlan> {
-        Reach::outside(state, || format!("COPY FROM '{}'", self.file))?;
+        let statement = || format!("COPY FROM '{}'", self.file);
+        Reach::outside(state, statement)?;
+        expect_local(&self.file, statement)?;
         let normalize = state.config_options().sql_parser.enable_ident_normalization;
         let table = object_name_to_table_reference(self.table.clone(), normalize)?;
         let provider = state
@@ -128,14 +132,15 @@ impl CopyFrom {
             .table(table.table())
             .await?
             .ok_or_else(|| plan_datafusion_err!("table '{table}' not found"))?;
-        let (source, named) = self.scan(state).await?;
-        let wanted = if self.columns.is_empty() {
-            let schema = provider.schema();
+        let schema = provider.schema();
+        let wanted: Vec<String> = if self.columns.is_empty() {
             let names = schema.fields().iter().map(|field| field.name().clone());
             names.filter(|name| name != ROW_ID).collect()
         } else {
             self.columns.clone()
         };
+        let fields = wanted.iter().map(|name| schema.field_with_name(name).ok());
+        let (source, named) = self.scan(state, &fields.collect::<Vec<_>>()).await?;
         let values = if named {
             by_name(&source, &wanted, &self.file)?
         } else {
@@ -150,8 +155,12 @@ impl CopyFrom {
         )))
     }
 
-    /// The file as a table, and whether it names its columns.
-    async fn scan(&self, state: &SessionState) -> DataFusionResult<(LogicalPlan, bool)> {
+    /// The file as a table, and whether it names its columns, which become `columns` of the target.
+    async fn scan(
+        &self,
+        state: &SessionState,
+        columns: &[Option<&Field>],
+    ) -> DataFusionResult<(LogicalPlan, bool)> {
         let ending = self.file.rsplit('.').next().unwrap_or_default();
         let name = self.format.as_deref().unwrap_or(ending).to_lowercase();
         let Some(factory) = state.get_file_format_factory(&name) else {
@@ -171,15 +180,50 @@ impl CopyFrom {
         });
         let named = name != "csv" || header;
         let options = ListingOptions::new(format).with_file_extension("");
-        let config = ListingTableConfig::new(ListingTableUrl::parse(&self.file)?)
+        let url = ListingTableUrl::parse(&self.file)?;
+        let mut schema = options.infer_schema(state, &url).await?;
+        if name == "csv" || name == "json" {
+            schema = typed(&schema, columns, named, name == "csv");
+        }
+        let config = ListingTableConfig::new(url)
             .with_listing_options(options)
-            .infer_schema(state)
-            .await?;
+            .with_schema(schema);
         let table = ListingTable::try_new(config)?;
         let source = provider_as_source(Arc::new(table));
         let scan = LogicalPlanBuilder::scan(TableReference::bare("file"), source, None)?;
         Ok((scan.build()?, named))
     }
+}
+
+/// What a file of text holds, in the types of the columns that it becomes: the first rows, of which
+/// DataFusion guesses types, may be whole numbers and later ones not.
+fn typed(file: &SchemaRef, columns: &[Option<&Field>], named: bool, is_csv: bool) -> SchemaRef {
+    let target = |index: usize, name: &str| {
+        if named {
+            let mut columns = columns.iter().flatten();
+            columns.find(|column| column.name() == name).copied()
+        } else {
+            columns.get(index).copied().flatten()
+        }
+    };
+    let fields = file.fields().iter().enumerate().map(|(index, field)| {
+        let Some(column) = target(index, field.name()) else {
+            return Field::clone(field);
+        };
+        let data_type = match (column.data_type(), field.data_type()) {
+            (number, _) if number.is_numeric() => number.clone(),
+            // As SQL casts texts: 1 and yes are true as well.
+            (DataType::Boolean, _) if is_csv => DataType::Utf8,
+            (DataType::FixedSizeList(value, _), DataType::List(guessed))
+                if !guessed.data_type().is_nested() =>
+            {
+                DataType::List(Arc::clone(value))
+            }
+            (_, guessed) => guessed.clone(),
+        };
+        Field::new(field.name(), data_type, true)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// The columns of these names; a `row_id` that an export wrote is left out.

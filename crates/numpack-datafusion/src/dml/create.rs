@@ -1,6 +1,5 @@
 //! CREATE TABLE [AS]: a new store in a directory of stores, a new array in a store.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
@@ -16,7 +15,7 @@ use crate::dml::edits::IN_MEMORY;
 use crate::dml::values::{self, Values};
 use crate::errands;
 use crate::error::{Result, SqlError};
-use crate::place::Place;
+use crate::place::{Place, hidden};
 use crate::relation::ROW_ID;
 
 /// Runs a plan and saves what it gives, whole or not at all; gives the number of rows.
@@ -121,13 +120,4 @@ fn save_all(store: &Store, columns: &[Values], replace: bool) -> Result<()> {
     }
     change.commit()?;
     Ok(())
-}
-
-/// A name beside `path` that no table has, for names with a dot in front are none.
-fn hidden(path: &Path) -> PathBuf {
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    let name = name.unwrap_or_default();
-    path.with_file_name(format!(".{name}.new-{}", std::process::id()))
 }

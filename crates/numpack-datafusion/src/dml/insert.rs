@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use datafusion::common::{Column, Result as DataFusionResult, plan_err};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 
+use crate::dml::fit::{fit, fitted};
 use crate::dml::target::Target;
 use crate::error::SqlError;
 
@@ -21,9 +22,10 @@ pub(crate) fn columns(plan: LogicalPlan, target: &Target) -> DataFusionResult<Lo
         .enumerate()
         .map(|(index, (_, field))| (field.name().clone(), exprs.get(index).is_none_or(is_given)))
         .collect();
+    let plan = fitted(plan, target)?;
     let mut missing: Vec<&str> = Vec::new();
     let mut values = Vec::with_capacity(target.fields.len());
-    for field in &target.fields {
+    for (number, field) in target.fields.iter().enumerate() {
         let index = given
             .iter()
             .position(|(name, given)| *given && name == field.name());
@@ -32,7 +34,7 @@ pub(crate) fn columns(plan: LogicalPlan, target: &Target) -> DataFusionResult<Lo
             continue;
         };
         let column = Column::from(plan.schema().qualified_field(index));
-        let value = Expr::Column(column).cast_to(field.data_type(), plan.schema())?;
+        let value = fit(Expr::Column(column), plan.schema(), target, number)?;
         values.push(value.alias(field.name()));
     }
     for (name, given) in &given {

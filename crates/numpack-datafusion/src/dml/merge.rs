@@ -6,11 +6,11 @@ use datafusion::common::{Column, Result as DataFusionResult, internal_err};
 use datafusion::logical_expr::dml::{MergeIntoAction, MergeIntoClause, MergeIntoClauseKind};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{
-    DmlStatement, Expr, ExprSchemable, JoinType, LogicalPlan, LogicalPlanBuilder, TableScanBuilder,
-    WriteOp, lit,
+    DmlStatement, Expr, JoinType, LogicalPlan, LogicalPlanBuilder, TableScanBuilder, WriteOp, lit,
 };
 
 use crate::dml::edits::{Action, Change, Kind};
+use crate::dml::fit::fit;
 use crate::dml::node::ChangeNode;
 use crate::dml::position::{position_column, scanned};
 use crate::dml::target::Target;
@@ -66,7 +66,7 @@ pub(crate) fn change(
         let mut cases = Vec::new();
         for (number, action) in (0_i32..).zip(clauses.iter().map(|clause| &clause.action)) {
             if let Some(value) = assigned(action, &target, index) {
-                let value = value.cast_to(field.data_type(), joined.schema())?;
+                let value = fit(value, joined.schema(), &target, index)?;
                 cases.push((Box::new(lit(number)), Box::new(value)));
             }
         }
@@ -132,7 +132,17 @@ fn updated(clauses: &[MergeIntoClause], target: &Target) -> DataFusionResult<Vec
     for clause in clauses {
         match &clause.action {
             MergeIntoAction::Update(assignments) => {
-                for (name, _) in assignments {
+                for (index, (name, _)) in assignments.iter().enumerate() {
+                    if assignments[..index]
+                        .iter()
+                        .any(|(before, _)| before == name)
+                    {
+                        return Err(SqlError::SetTwice {
+                            table: target.name.to_string(),
+                            column: name.clone(),
+                        }
+                        .into());
+                    }
                     match target.column(name) {
                         Some(column) => columns.push(column),
                         None => return Err(SqlError::RowIdGiven { verb: "UPDATE" }.into()),

@@ -7,17 +7,20 @@
 //! [`exec`] of it, which runs that plan to its end, keeps what is to change ([`edits`], [`values`]),
 //! and commits it as one transaction.
 
+mod blame;
 mod copy_from;
+pub(crate) mod copy_to;
 pub(crate) mod create;
 mod edits;
 mod exec;
+mod fit;
 mod insert;
 mod merge;
 pub(crate) mod node;
-mod pin;
+pub(crate) mod pin;
 mod planner;
 mod position;
-mod rule;
+pub(crate) mod rule;
 pub(crate) mod statement;
 mod target;
 mod values;

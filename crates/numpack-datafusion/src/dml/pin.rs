@@ -12,6 +12,7 @@ use numpack_engine::Snapshot;
 
 use crate::dml::node::ChangeNode;
 use crate::error::SqlError;
+use crate::instants::Instants;
 use crate::relation::Relation;
 use crate::table::{Live, NumPackTable};
 
@@ -54,15 +55,30 @@ pub(crate) fn moving(node: &ChangeNode) -> DataFusionResult<LogicalPlan> {
         conflicts: node.conflicts + 1,
         ..node.clone()
     };
-    let plan = again
-        .plan()
-        .transform_up_with_subqueries(|plan| match plan {
-            LogicalPlan::TableScan(scan) => {
-                let moving = table_of(&scan, NumPackTable::moved_on);
-                Ok(replaced(scan, moving))
-            }
-            plan => Ok(Transformed::no(plan)),
-        })?;
+    unpinned(again.plan())
+}
+
+/// The plan with tables that show what the stores hold whenever it runs.
+pub(crate) fn unpinned(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    with_tables(plan, |table| Ok(table.moved_on()))
+}
+
+/// The plan with tables that show what the stores hold at the instants of a query.
+pub(crate) fn at_instants(plan: LogicalPlan, instants: &Instants) -> DataFusionResult<LogicalPlan> {
+    with_tables(plan, |table| table.instant_of(instants))
+}
+
+fn with_tables(
+    plan: LogicalPlan,
+    other: impl Fn(&NumPackTable) -> Result<Option<NumPackTable>, SqlError>,
+) -> DataFusionResult<LogicalPlan> {
+    let plan = plan.transform_up_with_subqueries(|plan| match plan {
+        LogicalPlan::TableScan(scan) => {
+            let other = table_of(&scan, |table| other(table).transpose());
+            Ok(replaced(scan, other.transpose()?))
+        }
+        plan => Ok(Transformed::no(plan)),
+    })?;
     Ok(plan.data)
 }
 

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result as DataFusionResult, not_impl_err};
+use datafusion::common::{Result as DataFusionResult, not_impl_err, plan_err};
+use datafusion::datasource::{ViewTable, source_as_provider};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{
     DmlStatement, Expr, LogicalPlan, Projection, TableScanBuilder, WriteOp,
@@ -10,6 +11,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::dml::edits::{Change, Kind};
+use crate::dml::fit::fit;
 use crate::dml::insert;
 use crate::dml::merge;
 use crate::dml::node::ChangeNode;
@@ -39,8 +41,24 @@ impl AnalyzerRule for ChangeRule {
     }
 }
 
-/// Statements on tables of others stay what they are.
+/// What SQL calls a change.
+pub(crate) fn verb(op: &WriteOp) -> String {
+    match op {
+        WriteOp::MergeInto(_) => "MERGE".to_owned(),
+        other => other.name().to_uppercase(),
+    }
+}
+
+/// Statements on tables of others stay what they are; views have no rows of their own.
 fn change(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let provider = source_as_provider(&statement.target);
+    if provider.is_ok_and(|table| table.downcast_ref::<ViewTable>().is_some()) {
+        return plan_err!(
+            "{} on the view {}: change the table that it stands on",
+            verb(&statement.op),
+            statement.table_name
+        );
+    }
     let Some(target) = Target::of(&statement.table_name, &statement.target) else {
         return Ok(Transformed::no(LogicalPlan::Dml(statement)));
     };
@@ -101,7 +119,7 @@ fn update(target: Target, plan: LogicalPlan, position: &str) -> DataFusionResult
             return Err(SqlError::RowIdGiven { verb: "UPDATE" }.into());
         };
         columns.push(column);
-        values.push(expr);
+        values.push(fit(expr.unalias(), input.schema(), &target, column)?.alias(name));
     }
     let input = Projection::try_new(values, Arc::new(input))?;
     ChangeNode::new(

@@ -2,16 +2,20 @@
 //!
 //! INSERT without a list of columns means the arrays, not `row_id`; COPY ... FROM reads a file.
 
+use std::collections::HashSet;
+
 use datafusion::common::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::planner::object_name_to_table_reference;
-use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, TableObject};
+use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObject};
 
+use crate::counted::counted;
+use crate::dml::blame::{blame, columns_text};
 use crate::dml::copy_from::{self, CopyFrom};
-use crate::error::Result;
+use crate::error::{Result, SqlError};
 use crate::table::NumPackTable;
 
 /// Runs a statement in a session that [`session`](crate::session) or
@@ -50,38 +54,81 @@ impl Parsed {
         match self {
             Self::CopyFrom(copy) => copy.plan(state).await,
             Self::Other(statement) => {
-                let statement = with_columns(state, (**statement).clone()).await?;
-                state.statement_to_plan(statement).await
+                let statement = completed(state, statement.clone()).await?;
+                let planned = state.statement_to_plan((*statement).clone()).await;
+                match planned {
+                    Ok(plan) => Ok(plan),
+                    Err(error) => Err(Box::pin(blame(state, *statement, error)).await),
+                }
             }
         }
     }
 }
 
 /// The statement, in which every INSERT into a table of ours lists its columns.
-async fn with_columns(
+///
+/// # Errors
+/// An INSERT of rows that are longer or shorter, an UPDATE that names a column twice.
+async fn completed(
     state: &SessionState,
-    mut statement: Statement,
-) -> DataFusionResult<Statement> {
-    if let Some(insert) = insert_of(&mut statement)
-        && insert.columns.is_empty()
-        && let TableObject::TableName(name) = &insert.table
-    {
-        insert.columns = columns_of(state, name).await?.unwrap_or_default();
+    mut statement: Box<Statement>,
+) -> DataFusionResult<Box<Statement>> {
+    match changing(&mut statement) {
+        Some(ast::Statement::Insert(insert)) => {
+            if let TableObject::TableName(name) = &insert.table
+                && let Some(columns) = columns_of(state, name).await?
+            {
+                if columns.is_empty() {
+                    return Err(SqlError::Usage(format!(
+                        "INSERT INTO {name}: it has no arrays yet; CREATE TABLE name AS SELECT makes one"
+                    ))
+                    .into());
+                }
+                if insert.columns.is_empty() {
+                    insert.columns = columns;
+                }
+                expect_rows(insert)?;
+            }
+        }
+        Some(ast::Statement::Update(update)) => {
+            let mut seen = HashSet::new();
+            let mut names = update.assignments.iter().map(|assigned| &assigned.target);
+            if let Some(twice) = names.find(|name| !seen.insert(name.to_string())) {
+                return Err(SqlError::SetTwice {
+                    table: update.table.to_string(),
+                    column: twice.to_string().trim_matches('"').to_owned(),
+                }
+                .into());
+            }
+        }
+        _ => {}
     }
     Ok(statement)
 }
 
-/// The INSERT in a statement, also behind EXPLAIN and PREPARE.
-fn insert_of(statement: &mut Statement) -> Option<&mut ast::Insert> {
+/// Fails where a row of the VALUES of an INSERT has not one value a column.
+fn expect_rows(insert: &ast::Insert) -> Result<()> {
+    let Some(SetExpr::Values(values)) = insert.source.as_ref().map(|source| &*source.body) else {
+        return Ok(());
+    };
+    let mut lengths = (1..).zip(values.rows.iter().map(|row| row.content.len()));
+    match lengths.find(|(_, length)| *length != insert.columns.len()) {
+        Some((row, length)) => Err(SqlError::WrongCount {
+            table: insert.table.to_string(),
+            given: format!("row {row} of VALUES has {}", counted(length, "value")),
+            columns: columns_text(insert),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The statement that changes something, also behind EXPLAIN and PREPARE.
+pub(super) fn changing(statement: &mut Statement) -> Option<&mut ast::Statement> {
     match statement {
-        Statement::Explain(explain) => insert_of(&mut explain.statement),
+        Statement::Explain(explain) => changing(&mut explain.statement),
         Statement::Statement(statement) => match &mut **statement {
-            ast::Statement::Insert(insert) => Some(insert),
-            ast::Statement::Prepare { statement, .. } => match &mut **statement {
-                ast::Statement::Insert(insert) => Some(insert),
-                _ => None,
-            },
-            _ => None,
+            ast::Statement::Prepare { statement, .. } => Some(&mut **statement),
+            other => Some(other),
         },
         _ => None,
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result as DataFusionResult, resources_err};
 use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::DiskManager;
@@ -169,6 +169,13 @@ impl Values {
         let meta = if let Some(meta) = &self.meta {
             meta
         } else {
+            if let DataType::List(_) | DataType::LargeList(_) = self.field.data_type() {
+                return Err(SqlError::Usage(format!(
+                    "column \"{name}\" of lists has no row that says how long they are: declare the \
+                     length, {name} FLOAT[8]",
+                    name = self.name()
+                )));
+            }
             none = ArrowRows::new(&self.field, &[])?.meta().clone();
             &none
         };

@@ -35,7 +35,7 @@ impl Leaves {
         }
         let fields = relation.schema().fields();
         self.fields.push(match leaf {
-            Leaf::RowId => Arc::clone(&fields[fields.len() - 1]),
+            Leaf::RowId => Arc::clone(&fields[relation.arrays().len()]),
             Leaf::Column(column) => Arc::clone(&fields[column]),
             Leaf::Item { column, position } => item_field(&fields[column], position),
         });

@@ -82,6 +82,11 @@ impl NumPackSource {
     ) -> Self {
         let all = || (0..relation.schema().fields().len()).collect();
         let columns = projection.cloned().unwrap_or_else(all);
+        // Not the leaves' fields: a position that comes in for a change is the leaf of `row_id` too.
+        let fields = columns
+            .iter()
+            .map(|&column| relation.schema().field(column));
+        let schema = Schema::new(fields.cloned().collect::<Vec<_>>());
         let mut leaves = Leaves::default();
         let leaf = |column| match relation.array(column) {
             Some(_) => Leaf::Column(column),
@@ -92,7 +97,7 @@ impl NumPackSource {
             .map(|column| leaves.place(&relation, leaf(column)))
             .collect();
         Self {
-            schema: leaves.schema(&output),
+            schema: Arc::new(schema),
             rows: RowRanges::one(0..relation.rows()),
             relation,
             leaves,

@@ -33,7 +33,7 @@ async fn statements_that_are_refused() {
         ),
         (
             "INSERT INTO t VALUES (1, 2)",
-            "got 2 values in row 0 but expected 3",
+            "row 1 of VALUES has 2 values, and there are values for 3 columns",
         ),
         (
             "INSERT INTO t VALUES (1, NULL, [1, 2]), (2, NULL, [1, 2])",
