@@ -75,11 +75,11 @@ impl Query {
             (Vectors::I8(rows), Some(query), ..) => self.run(rows, query, out),
             (Vectors::U8(rows), _, Some(query), _) => self.run(rows, query, out),
             (Vectors::F32(rows), .., Some(query)) => self.run(rows, query, out),
-            (_, .., Some(query)) => in_blocks(width, out, |part, out| {
+            (.., Some(query)) => in_blocks(width, out, |part, out| {
                 let rows = rows.rows(width, part).to_f32();
                 self.run(&rows, query, out);
             }),
-            (_, .., None) => in_blocks(width, out, |part, out| {
+            (.., None) => in_blocks(width, out, |part, out| {
                 let rows = rows.rows(width, part).to_f64();
                 self.run(&rows, &self.double, out);
             }),
