@@ -137,7 +137,7 @@ def test_a_column_is_no_table(npk, df):
     npk.save({"a": np.arange(3)})
     with pytest.raises(numpack.SQLError, match=r"table 'df' not found.* a vector, \$df"):
         npk.sql("SELECT count(*) FROM df", df=df)
-    with pytest.raises(numpack.SQLError, match="table 'numpack.public.other' not found"):
+    with pytest.raises(numpack.SQLError, match=r"table 'numpack\.public\.other' not found"):
         npk.sql("SELECT count(*) FROM other", df=df)
 
 
@@ -192,7 +192,7 @@ def test_connections_refuse_what_they_cannot_be_over(directory):
         assert error is TypeError or f'"{directory}' in str(raised.value)
     with pytest.raises(numpack.SQLError, match="is a store and not a directory of stores"):
         numpack.connect(directory / "train.npk")
-    with numpack.connect(directory) as db, pytest.raises(StoreNotFoundError, match="text.txt"):
+    with numpack.connect(directory) as db, pytest.raises(StoreNotFoundError, match=r"text\.txt"):
         db.sql(f"SELECT * FROM read_numpack('{file}')")
     for options in ({"memory_limit": 0}, {"threads": 0}):
         with pytest.raises(ValueError, match=next(iter(options))):

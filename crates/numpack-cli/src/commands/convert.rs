@@ -41,16 +41,15 @@ pub(super) fn import(
     // A store is not made for a file that was mistyped.
     numpack_convert::check_readable(files, options)?;
     let made = match beside(dir) {
-        Some(hidden) => make(files, &hidden, dir, options),
-        None => Ok(None),
+        Some(hidden) => make(files, &hidden, dir, options)?,
+        None => None,
     };
-    let taken = match made? {
-        Some(taken) => taken,
-        None => {
-            let (store, taken) = take(files, dir, Mode::Append, options)?;
-            store.close()?;
-            taken
-        }
+    let taken = if let Some(taken) = made {
+        taken
+    } else {
+        let (store, taken) = take(files, dir, Mode::Append, options)?;
+        store.close()?;
+        taken
     };
     let arrays = taken.into_iter().map(|array| Array {
         name: array.name,
