@@ -9,7 +9,7 @@ use rustyline::{Context, Helper};
 
 use crate::statements;
 
-const KEYWORDS: [&str; 62] = [
+const KEYWORDS: &[&str] = &[
     "AND",
     "AS",
     "ASC",
@@ -69,6 +69,7 @@ const KEYWORDS: [&str; 62] = [
     "UPDATE",
     "USING",
     "VALUES",
+    "VIEW",
     "WHEN",
     "WHERE",
     "WITH",
