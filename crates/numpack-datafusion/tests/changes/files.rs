@@ -149,6 +149,10 @@ async fn what_is_no_file_of_this_machine_is_refused() {
     }
 }
 
+fn lines(rows: impl Iterator<Item = String>) -> String {
+    rows.flat_map(|row| [row, "\n".to_owned()]).collect()
+}
+
 #[tokio::test]
 async fn a_file_of_text_is_read_in_the_types_of_the_table() {
     let fixture = Fixture::new();
@@ -157,11 +161,9 @@ async fn a_file_of_text_is_read_in_the_types_of_the_table() {
     let connection = fixture.connection();
     let dir = fixture.dir.path();
     let rows = 0..1005;
-    let csv: String = rows.clone().map(|row| format!("{row},{row},1\n")).collect();
+    let csv = lines(rows.clone().map(|row| format!("{row},{row},1")));
     let csv = format!("x,id,ok\n{csv}2.5,7,0\n");
-    let json: String = rows
-        .map(|row| format!("{{\"id\": {row}, \"x\": {row}, \"ok\": true}}\n"))
-        .collect();
+    let json = lines(rows.map(|row| format!("{{\"id\": {row}, \"x\": {row}, \"ok\": true}}")));
     let json = format!("{json}{{\"id\": 7, \"x\": 2.5, \"ok\": false}}\n");
     for (name, text) in [("u.csv", csv), ("u.json", json)] {
         let file = dir.join(name);
