@@ -132,17 +132,7 @@ fn updated(clauses: &[MergeIntoClause], target: &Target) -> DataFusionResult<Vec
     for clause in clauses {
         match &clause.action {
             MergeIntoAction::Update(assignments) => {
-                for (index, (name, _)) in assignments.iter().enumerate() {
-                    if assignments[..index]
-                        .iter()
-                        .any(|(before, _)| before == name)
-                    {
-                        return Err(SqlError::SetTwice {
-                            table: target.name.to_string(),
-                            column: name.clone(),
-                        }
-                        .into());
-                    }
+                for (name, _) in assignments {
                     match target.column(name) {
                         Some(column) => columns.push(column),
                         None => return Err(SqlError::RowIdGiven { verb: "UPDATE" }.into()),

@@ -10,7 +10,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::planner::object_name_to_table_reference;
-use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, SetExpr, TableObject};
+use datafusion::sql::sqlparser::ast::{
+    self, AssignmentTarget, Ident, ObjectName, SetExpr, TableObject,
+};
 
 use crate::counted::counted;
 use crate::dml::blame::{blame, columns_text};
@@ -92,11 +94,11 @@ async fn completed(
         }
         Some(ast::Statement::Update(update)) => {
             let mut seen = HashSet::new();
-            let mut names = update.assignments.iter().map(|assigned| &assigned.target);
-            if let Some(twice) = names.find(|name| !seen.insert(name.to_string())) {
+            let mut names = update.assignments.iter().filter_map(assigned);
+            if let Some(twice) = names.find(|name| !seen.insert(*name)) {
                 return Err(SqlError::SetTwice {
                     table: update.table.to_string(),
-                    column: twice.to_string().trim_matches('"').to_owned(),
+                    column: twice.to_owned(),
                 }
                 .into());
             }
@@ -104,6 +106,14 @@ async fn completed(
         _ => {}
     }
     Ok(statement)
+}
+
+/// The column that an assignment is to, without the table that may stand in front of it.
+fn assigned(assignment: &ast::Assignment) -> Option<&str> {
+    match &assignment.target {
+        AssignmentTarget::ColumnName(name) => Some(&name.0.last()?.as_ident()?.value),
+        AssignmentTarget::Tuple(_) => None,
+    }
 }
 
 /// Fails where a row of the VALUES of an INSERT has not one value a column.

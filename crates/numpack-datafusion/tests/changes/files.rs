@@ -160,10 +160,10 @@ async fn a_file_of_text_is_read_in_the_types_of_the_table() {
     put(&fixture.u, "ok", DType::Bool, &[4], &[0; 4]);
     let connection = fixture.connection();
     let dir = fixture.dir.path();
-    let rows = 0..1005;
-    let csv = lines(rows.clone().map(|row| format!("{row},{row},1")));
+    let rows = |row: fn(i32) -> String| (0..1005).map(row).collect::<Vec<_>>().concat();
+    let csv = rows(|row| format!("{row},{row},1\n"));
     let csv = format!("x,id,ok\n{csv}2.5,7,0\n");
-    let json = lines(rows.map(|row| format!("{{\"id\": {row}, \"x\": {row}, \"ok\": true}}")));
+    let json = rows(|row| format!("{{\"id\": {row}, \"x\": {row}, \"ok\": true}}\n"));
     let json = format!("{json}{{\"id\": 7, \"x\": 2.5, \"ok\": false}}\n");
     for (name, text) in [("u.csv", csv), ("u.json", json)] {
         let file = dir.join(name);
