@@ -149,10 +149,6 @@ async fn what_is_no_file_of_this_machine_is_refused() {
     }
 }
 
-fn lines(rows: impl Iterator<Item = String>) -> String {
-    rows.flat_map(|row| [row, "\n".to_owned()]).collect()
-}
-
 #[tokio::test]
 async fn a_file_of_text_is_read_in_the_types_of_the_table() {
     let fixture = Fixture::new();
