@@ -132,7 +132,7 @@ def test_rows_that_are_gone_are_not_near(table):
 
 
 def test_the_order_of_all_rows_keeps_to_a_memory_limit(npk):
-    """They are more than the limit allows: the sort writes some to disk, and vectors stay out of it."""
+    """They are more than the limit allows: the sort spills, and vectors stay out of it."""
     rows = vectors("f4", 1, 300_000)
     npk.save({"emb": rows})
     q = vectors("f4", 3, 1)[0]
@@ -209,7 +209,7 @@ def test_the_nearest_rows_of_many_vectors(table, tables):
     ],
 )
 def test_many_vectors_keep_to_a_memory_limit(npk):
-    """The rows are more than the limit allows: those found so far are copied out of their batches."""
+    """The rows are more than the limit allows: those found are copied out of their batches."""
     rows = vectors("f4", 1, 200_000)
     npk.save({"id": np.arange(len(rows)), "emb": rows})
     many, given = queries("f4", 5)
