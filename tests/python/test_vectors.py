@@ -196,18 +196,6 @@ def test_the_nearest_rows_of_many_vectors(table, tables):
         assert_nearest(found["id"][found["qid"] == qid], rows, q)
 
 
-@pytest.mark.parametrize(
-    ("order", "tables", "how"),
-    [
-        ("inner_product(q.v, t.emb) DESC", "queries q CROSS JOIN self t", "product"),
-        ("l2_squared(t.emb, q.v)", "queries q, (SELECT * FROM self WHERE label = 2) t", "label"),
-        (
-            "d",
-            "(SELECT q.qid, t.id, cosine_distance(t.emb, q.v) AS d FROM queries q, self t) AS q",
-            "cosine",
-        ),
-    ],
-)
 def test_many_vectors_keep_to_a_memory_limit(npk):
     """The rows are more than the limit allows: those found are copied out of their batches."""
     rows = vectors("f4", 1, 200_000)
@@ -220,6 +208,18 @@ def test_many_vectors_keep_to_a_memory_limit(npk):
         assert_nearest(found["id"][found["qid"] == qid], rows, q)
 
 
+@pytest.mark.parametrize(
+    ("order", "tables", "how"),
+    [
+        ("inner_product(q.v, t.emb) DESC", "queries q CROSS JOIN self t", "product"),
+        ("l2_squared(t.emb, q.v)", "queries q, (SELECT * FROM self WHERE label = 2) t", "label"),
+        (
+            "d",
+            "(SELECT q.qid, t.id, cosine_distance(t.emb, q.v) AS d FROM queries q, self t) AS q",
+            "cosine",
+        ),
+    ],
+)
 def test_many_vectors_in_other_words(npk, order, tables, how):
     rows, label = vectors("f4", 1), plain("u1", (ROWS,), 2) % 3
     npk.save({"id": np.arange(ROWS), "label": label, "emb": rows})
