@@ -74,6 +74,16 @@ async fn rows(ctx: &SessionContext, sql: &str) -> Vec<RecordBatch> {
     collect(plan, ctx.task_ctx()).await.expect(sql)
 }
 
+/// Rows as a text, however they are cut into batches.
+fn printed(batches: &[RecordBatch]) -> String {
+    let full: Vec<_> = batches
+        .iter()
+        .filter(|b| b.num_rows() > 0)
+        .cloned()
+        .collect();
+    pretty_format_batches(&full).expect("printable").to_string()
+}
+
 /// Sum of a counter over all nodes of a plan.
 fn counter(plan: &Arc<dyn ExecutionPlan>, name: &str) -> usize {
     let own = plan.metrics().and_then(|all| all.sum_by_name(name));
@@ -365,15 +375,8 @@ async fn random_predicates_keep_the_rows_that_datafusion_keeps() {
             let (ours, theirs) = (query("t"), query("m"));
             let ours = rows(&ctx, &ours).await;
             let theirs = rows(&ctx, &theirs).await;
-            let text = |batches: &[RecordBatch]| {
-                let full: Vec<_> = batches
-                    .iter()
-                    .filter(|b| b.num_rows() > 0)
-                    .cloned()
-                    .collect();
-                pretty_format_batches(&full).expect("printable").to_string()
-            };
-            assert_eq!(text(&ours), text(&theirs), "store {store}: {}", query("t"));
+            let (ours, theirs) = (printed(&ours), printed(&theirs));
+            assert_eq!(ours, theirs, "store {store}: {}", query("t"));
         }
     }
 }

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::util::pretty::pretty_format_batches;
 use datafusion::physical_plan::{collect, displayable};
 use datafusion::prelude::SessionContext;
 use numpack_engine::{Options, Selection, Store, Transaction};
 use numpack_format::{ArrayMeta, DType};
 
-use super::{Fixture, Random, counter, plan, register_copy, rows};
+use super::{Fixture, Random, counter, plan, printed, register_copy, rows};
 
 /// Rows of a block.
 const BLOCK: usize = 8192;
@@ -60,15 +59,6 @@ async fn cost(ctx: &SessionContext, sql: &str, column: &str) -> (usize, usize, u
 async fn number(ctx: &SessionContext, sql: &str) -> String {
     let batches = rows(ctx, sql).await;
     printed(&batches)
-}
-
-fn printed(batches: &[RecordBatch]) -> String {
-    let full: Vec<_> = batches
-        .iter()
-        .filter(|b| b.num_rows() > 0)
-        .cloned()
-        .collect();
-    pretty_format_batches(&full).expect("printable").to_string()
 }
 
 #[tokio::test]
