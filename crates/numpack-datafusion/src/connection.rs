@@ -28,7 +28,7 @@ use crate::statements;
 
 /// Functions, rules and configuration, which take milliseconds to put together and are the same
 /// for every query; each query brings its own catalogs.
-static TEMPLATE: LazyLock<SessionState> = LazyLock::new(|| session::state(false));
+static TEMPLATE: LazyLock<Arc<SessionState>> = LazyLock::new(|| Arc::new(session::state(false)));
 
 /// How many consumers of memory an error names when there is none left.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).unwrap();
@@ -100,9 +100,9 @@ impl ConnectionOptions {
         self
     }
 
-    fn state(&self) -> Result<SessionState> {
+    fn state(&self) -> Result<Arc<SessionState>> {
         if self.memory_limit.is_none() && self.threads.is_none() {
-            return Ok(TEMPLATE.clone());
+            return Ok(Arc::clone(&TEMPLATE));
         }
         let mut config = TEMPLATE.config().clone();
         let mut environment = RuntimeEnvBuilder::new();
@@ -119,10 +119,11 @@ impl ConnectionOptions {
             let pool = TrackConsumersPool::new(pool, CONSUMERS_NAMED);
             environment = environment.with_memory_pool(Arc::new(pool));
         }
-        Ok(SessionStateBuilder::new_from_existing(TEMPLATE.clone())
+        let state = SessionStateBuilder::new_from_existing(SessionState::clone(&TEMPLATE))
             .with_config(config)
             .with_runtime_env(environment.build_arc()?)
-            .build())
+            .build();
+        Ok(Arc::new(state))
     }
 }
 
@@ -171,7 +172,7 @@ impl fmt::Debug for ConnectionOptions {
 pub struct Connection {
     pub(crate) sources: Arc<Sources>,
     pub(crate) session: Arc<SessionTables>,
-    state: SessionState,
+    state: Arc<SessionState>,
     threads: Arc<Threads>,
     asking: Asking,
     external_access: bool,
@@ -305,7 +306,7 @@ impl Connection {
             external_access: self.external_access,
             instants: Arc::clone(&instants),
         });
-        let mut state = self.state.clone();
+        let mut state = SessionState::clone(&self.state);
         state.mark_start_execution();
         state.config_mut().set_extension(Arc::clone(&reach));
         if let Some(errands) = errands {
@@ -322,18 +323,16 @@ impl Connection {
         statements::run(self, state, &reach, sql, &params).await
     }
 
-    /// As [`query`](Self::query), on threads of our own, waiting until it is planned. What a
-    /// statement changes is committed by the thread that calls this.
+    /// As [`query`](Self::query), for a caller that may block. The thread that calls this plans the
+    /// statement, and commits what it changes.
     ///
     /// # Errors
     /// As for [`query`](Self::query); also [`SqlError::Interrupted`] and
     /// [`SqlError::InsideRuntime`].
     pub fn sql(&self, sql: &str, params: impl Into<Params>) -> Result<Query> {
-        let (this, sql, params) = (self.clone(), sql.to_owned(), params.into());
         let errands = Errands::of_this_thread();
-        let asked = Arc::clone(&errands);
-        let query = async move { this.planned(&sql, params, Some(asked)).await };
-        let planned = self.threads.block_on(query, self.asking(), Some(&errands));
+        let query = self.planned(sql, params.into(), Some(Arc::clone(&errands)));
+        let planned = self.threads.run_here(query, self.asking(), Some(&errands));
         errands.end();
         planned
     }
@@ -342,7 +341,11 @@ impl Connection {
         &self,
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.threads.block_on(future, self.asking(), None)
+        self.threads.block_on(future, self.asking())
+    }
+
+    pub(crate) fn run_here<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        self.threads.run_here(future, self.asking(), None)
     }
 
     pub(crate) fn threads(&self) -> &Arc<Threads> {

@@ -2,12 +2,14 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use futures::stream;
 use numpack_engine::Store;
@@ -17,6 +19,10 @@ use crate::error::{Result, SqlError};
 use crate::held::held;
 use crate::params::Params;
 use crate::rows::Rows;
+
+/// What a plan reads at most that runs on the thread that waits for it.
+const SMALL_ROWS: usize = 1024;
+const SMALL_BYTES: usize = 1 << 20;
 
 /// The rows that a query gave.
 #[derive(Clone, Debug)]
@@ -61,6 +67,8 @@ struct Planned {
     /// were part of, so each run takes one of its own.
     physical: Mutex<Option<Arc<dyn ExecutionPlan>>>,
     known_rows: Option<usize>,
+    /// Whether it runs in less time than it takes to wake a thread.
+    small: bool,
 }
 
 impl Query {
@@ -91,6 +99,7 @@ impl Query {
                 logical,
                 state,
                 known_rows: known_rows(&*physical),
+                small: is_small(&*physical),
                 physical: Mutex::new(Some(physical)),
             })),
         })
@@ -134,10 +143,14 @@ impl Query {
     /// # Errors
     /// As for [`rows`](Self::rows).
     pub fn collect(&self) -> Result<QueryResult> {
-        let this = self.clone();
-        let batches = self
-            .connection
-            .block_on(async move { this.gather().await })?;
+        let batches = match &self.work {
+            Work::Plan(planned) if !planned.small => {
+                let planned = Arc::clone(planned);
+                self.connection
+                    .block_on(async move { planned.collect().await })
+            }
+            _ => self.connection.run_here(self.gather()),
+        }?;
         Ok(QueryResult {
             schema: self.schema(),
             batches,
@@ -243,9 +256,31 @@ impl Planned {
 fn known_rows(plan: &dyn ExecutionPlan) -> Option<usize> {
     let everything = StatisticsArgs::new();
     let statistics = StatisticsContext::new().compute(plan, &everything).ok()?;
-    match statistics.num_rows {
-        Precision::Exact(rows) => Some(rows),
+    exact(statistics.num_rows)
+}
+
+fn exact(number: Precision<usize>) -> Option<usize> {
+    match number {
+        Precision::Exact(number) => Some(number),
         Precision::Inexact(_) | Precision::Absent => None,
+    }
+}
+
+/// Whether a plan has one source, of a few rows in one part, and makes no more of them.
+fn is_small(plan: &dyn ExecutionPlan) -> bool {
+    match plan.children().as_slice() {
+        [] => {
+            let everything = StatisticsArgs::new();
+            let statistics = StatisticsContext::new().compute(plan, &everything);
+            let few = |statistics: Arc<Statistics>| {
+                let rows = exact(statistics.num_rows).is_some_and(|rows| rows <= SMALL_ROWS);
+                let bytes = statistics.total_byte_size.get_value();
+                rows && bytes.is_none_or(|&bytes| bytes <= SMALL_BYTES)
+            };
+            statistics.is_ok_and(few)
+        }
+        [child] => !plan.is::<UnnestExec>() && is_small(&***child),
+        _ => false,
     }
 }
 

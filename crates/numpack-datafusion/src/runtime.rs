@@ -1,8 +1,10 @@
 //! The threads that blocking queries run on: made at the first query, and made anew after a fork.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -10,6 +12,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use datafusion::common::DataFusionError;
+use futures::FutureExt;
 use numpack_engine::Interrupt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
@@ -60,21 +63,41 @@ impl Threads {
         Arc::clone(&SHARED)
     }
 
-    /// Runs `future` to its end on a thread of the pool, while this one waits, asks, and runs its
-    /// errands.
+    /// Runs `future` to its end on a thread of the pool, while this one waits and asks.
     pub(crate) fn block_on<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T>> + Send + 'static,
         mut asking: Asking,
-        errands: Option<&Errands>,
     ) -> Result<T> {
+        may_block()?;
         let pool = self.pool()?;
         let mut task = pool.spawn(future);
-        match asking.wait(&mut task, errands) {
+        match asking.wait(&mut task, None) {
             Ok(Ok(result)) => result,
             Ok(Err(died)) => Err(DataFusionError::ExecutionJoin(Box::new(died)).into()),
             Err(error) => {
                 task.abort();
+                self.retire(&pool);
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs `future` to its end on this thread, which asks and runs errands while it has to wait for
+    /// others. For what is done in less time than it takes to wake a thread, 50 to 150 us.
+    pub(crate) fn run_here<T>(
+        &self,
+        future: impl Future<Output = Result<T>>,
+        mut asking: Asking,
+        errands: Option<&Errands>,
+    ) -> Result<T> {
+        may_block()?;
+        let pool = self.pool()?;
+        let _tasks_go_there = pool.handle().enter();
+        match asking.wait(AssertUnwindSafe(future).catch_unwind(), errands) {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(panicked(&*panic)),
+            Err(error) => {
                 self.retire(&pool);
                 Err(error)
             }
@@ -187,7 +210,6 @@ impl Asking {
         future: F,
         errands: Option<&Errands>,
     ) -> Result<F::Output> {
-        may_block()?;
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
@@ -216,6 +238,14 @@ pub(crate) fn may_block() -> Result<()> {
         Ok(_) => Err(SqlError::InsideRuntime),
         Err(_) => Ok(()),
     }
+}
+
+/// What a panic said, as an error.
+fn panicked(panic: &(dyn Any + Send)) -> SqlError {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("no text");
+    DataFusionError::Internal(format!("a panic: {text}")).into()
 }
 
 struct Unpark(Thread);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, ParamValues, TableReference};
 use datafusion::execution::context::SQLOptions;
@@ -50,7 +51,7 @@ pub(crate) async fn run(
     match params.bind(logical)? {
         LogicalPlan::Statement(Statement::Execute(execute)) => {
             let logical = executed(connection, &state, execute).await?;
-            perform(connection, state, reach, &logical).await
+            perform(connection, state, reach, logical).await
         }
         LogicalPlan::Statement(Statement::Deallocate(deallocate)) => {
             connection.session.deallocate(&deallocate.name)?;
@@ -77,7 +78,7 @@ pub(crate) async fn run(
             views::drop(connection, &command)?;
             Ok(done(connection, Vec::new()))
         }
-        logical => perform(connection, state, reach, &logical).await,
+        logical => perform(connection, state, reach, logical).await,
     }
 }
 
@@ -86,17 +87,30 @@ async fn perform(
     connection: &Connection,
     state: SessionState,
     reach: &Reach,
-    logical: &LogicalPlan,
+    logical: LogicalPlan,
 ) -> Result<Query> {
-    refuse(logical)?;
-    if !changes(connection, logical, reach)? {
-        return Query::read(connection, state, logical).await;
+    refuse(&logical)?;
+    if !changes(connection, &logical, reach)? {
+        return Query::read(connection, state, &logical).await;
     }
-    if let Some((logical, beside)) = Beside::of(logical)? {
-        return Box::pin(copy(connection, state, &logical, beside)).await;
-    }
-    let query = Query::read(connection, state, logical).await?;
-    query.done().await
+    let connection = connection.clone();
+    let changed = apart(async move {
+        if let Some((logical, beside)) = Beside::of(&logical)? {
+            return copy(&connection, state, &logical, beside).await;
+        }
+        let query = Query::read(&connection, state, &logical).await?;
+        query.done().await
+    });
+    Box::pin(changed).await
+}
+
+/// Does what may take long as a task of its own: who waits for it can be asked meanwhile whether to
+/// stop, and leave it behind.
+async fn apart<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let done = SpawnedTask::spawn(work).join().await;
+    done.map_err(|died| DataFusionError::ExecutionJoin(Box::new(died)))?
 }
 
 /// Runs a COPY TO, and puts its files in place when all went well.
@@ -285,7 +299,13 @@ async fn create_table(
             return Err(exists(name));
         }
     }
-    Ok(create(state, &command.input, place, command.or_replace).await?)
+    let (state, input, replace) = (
+        state.clone(),
+        Arc::clone(&command.input),
+        command.or_replace,
+    );
+    let created = apart(async move { Ok(create(&state, &input, place, replace).await?) });
+    Box::pin(created).await
 }
 
 fn exists(name: &TableReference) -> SqlError {

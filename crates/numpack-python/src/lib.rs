@@ -34,7 +34,12 @@ mod stats;
 mod store;
 mod values;
 
+use mimalloc::MiMalloc;
 use pyo3::prelude::*;
+
+/// Planning a statement makes thousands of small objects: docs/decisions/0016-allocator.md.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Runs the command line on the process's own streams; `argv` starts with the program's name.
 #[pyfunction]

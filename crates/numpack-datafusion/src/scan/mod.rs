@@ -63,7 +63,7 @@ impl Scan {
                     }
                 }
             }
-            let mask = filter.evaluate(&batch(filter.schema(), columns, rows.len())?)?;
+            let mask = filter.evaluate(columns, rows.len())?;
             let last = index + 1 == self.filters.len();
             rows = if last && self.counts() {
                 Rows::Range(0..mask.values().count_set_bits() as u64)
@@ -117,7 +117,11 @@ impl Scan {
 }
 
 /// A batch that knows its number of rows, whatever its columns.
-fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> DataFusionResult<RecordBatch> {
+pub(crate) fn batch(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> DataFusionResult<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(
         Arc::clone(schema),

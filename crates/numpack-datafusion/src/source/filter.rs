@@ -1,19 +1,22 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterTracking};
 use datafusion::physical_expr::utils::collect_columns;
 
+use super::comparison::Comparison;
 use super::leaf::Leaves;
 use super::uncast::uncast;
 use crate::relation::Relation;
+use crate::scan::batch;
 
 /// A predicate that the scan evaluates itself.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Filter {
     /// As `local`, over columns whose names are sure to differ.
     named: Arc<dyn PhysicalExpr>,
     named_schema: SchemaRef,
+    /// The same, where that is how it is evaluated.
+    comparison: Option<Comparison>,
     dynamic: bool,
     row_bytes: usize,
 }
@@ -58,6 +63,7 @@ impl Filter {
         let fields = schema.fields().iter().enumerate();
         let fields = fields.map(|(place, field)| field.as_ref().clone().with_name(name(place)));
         Ok(Self {
+            comparison: Comparison::of(&*local, &schema),
             named_schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             named,
             schema,
@@ -77,10 +83,6 @@ impl Filter {
         &self.reads
     }
 
-    pub(crate) fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// The predicate and its columns, in the order of [`reads`](Self::reads), by names that differ.
     pub(crate) fn named(&self) -> (&Arc<dyn PhysicalExpr>, &SchemaRef) {
         (&self.named, &self.named_schema)
@@ -92,9 +94,27 @@ impl Filter {
         (self.dynamic, self.row_bytes)
     }
 
-    /// Which rows of a batch of [`reads`](Self::reads) pass; NULL does not.
-    pub(crate) fn evaluate(&self, batch: &RecordBatch) -> DataFusionResult<BooleanArray> {
-        let value = self.local.evaluate(batch)?.into_array(batch.num_rows())?;
+    /// A predicate that says this and what `other` says, if it is evaluated in one pass.
+    pub(crate) fn with(&self, other: &Self) -> Option<Arc<dyn PhysicalExpr>> {
+        let both = self.comparison.as_ref()?.and(other.comparison.as_ref()?);
+        let (left, right) = (Arc::clone(&self.expr), Arc::clone(&other.expr));
+        (self.reads == other.reads && both.is_some())
+            .then(|| Arc::new(BinaryExpr::new(left, Operator::And, right)) as _)
+    }
+
+    /// Which of `rows` rows pass, by their columns [`reads`](Self::reads); NULL does not.
+    pub(crate) fn evaluate(
+        &self,
+        columns: Vec<ArrayRef>,
+        rows: usize,
+    ) -> DataFusionResult<BooleanArray> {
+        if let (Some(comparison), [column]) = (&self.comparison, &*columns)
+            && let Some(passing) = comparison.evaluate(column)
+        {
+            return Ok(passing);
+        }
+        let batch = batch(&self.schema, columns, rows)?;
+        let value = self.local.evaluate(&batch)?.into_array(rows)?;
         let mask = as_boolean_array(&value)?;
         Ok(if mask.null_count() == 0 {
             mask.clone()

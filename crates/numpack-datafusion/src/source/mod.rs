@@ -1,5 +1,6 @@
 //! A relation as a source of DataFusion's: what is read, which rows, in which order.
 
+mod comparison;
 mod filter;
 mod leaf;
 mod parts;
@@ -228,12 +229,17 @@ impl NumPackSource {
             .leaves
             .row_id()
             .and_then(|row_id| rows_of(&predicate, row_id, self.relation.rows()));
-        match rows {
-            Some(rows) => self.rows = self.rows.and(&rows),
-            None => self
-                .filters
-                .push(Filter::new(predicate, &self.leaves, &self.relation)?),
+        if let Some(rows) = rows {
+            self.rows = self.rows.and(&rows);
+            return Ok(());
         }
+        let mut filter = Filter::new(predicate, &self.leaves, &self.relation)?;
+        let mut others = self.filters.iter().enumerate();
+        if let Some((at, both)) = others.find_map(|(at, other)| Some((at, other.with(&filter)?))) {
+            self.filters.remove(at);
+            filter = Filter::new(both, &self.leaves, &self.relation)?;
+        }
+        self.filters.push(filter);
         Ok(())
     }
 }
