@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use numpack_benches::{RowSets, bytes};
-use numpack_kernels::{diff_rows, gather_rows, gather_strided, pack_bools, scatter_rows};
+use numpack_kernels::{
+    Metric, Query, Ranked, Vectors, diff_rows, gather_rows, gather_strided, mark_ranks, pack_bools,
+    scatter_rows,
+};
 
 /// Larger than any processor's cache, so that random rows come from memory.
 const SOURCE: usize = 256 << 20;
@@ -137,12 +140,87 @@ fn diff(c: &mut Criterion) {
     });
 }
 
+/// Values of a vector.
+const WIDTH: usize = 128;
+
+fn distances(c: &mut Criterion) {
+    let vectors: Vec<f32> = bytes(7, 4 << 20).into_iter().map(f32::from).collect();
+    let query: Vec<f32> = bytes(8, WIDTH).into_iter().map(f32::from).collect();
+    let mut out = vec![0.0; vectors.len() / WIDTH];
+    let halves: Vec<u16> = bytes(9, vectors.len())
+        .into_iter()
+        .map(|byte| u16::from(byte) << 6)
+        .collect();
+    let doubles: Vec<f64> = vectors.iter().copied().map(f64::from).collect();
+    let unsigned = bytes(7, vectors.len());
+    let signed: Vec<i8> = unsigned.iter().map(|byte| byte.cast_signed()).collect();
+    let mut group = c.benchmark_group("distances");
+    group.sample_size(20);
+    group.throughput(Throughput::Elements(vectors.len() as u64));
+    for (name, metric) in [
+        ("l2_squared", Metric::L2Squared),
+        ("inner_product", Metric::InnerProduct),
+        ("cosine", Metric::Cosine),
+    ] {
+        let query = Query::new(metric, Vectors::F32(&query));
+        for (dtype, vectors) in [
+            ("f32", Vectors::F32(&vectors)),
+            ("f64", Vectors::F64(&doubles)),
+            ("f16", Vectors::F16(&halves)),
+            ("i8", Vectors::I8(&signed)),
+            ("u8", Vectors::U8(&unsigned)),
+        ] {
+            group.bench_function(BenchmarkId::new(name, dtype), |b| {
+                b.iter(|| query.distances(vectors, &mut out));
+            });
+        }
+    }
+    group.bench_function(BenchmarkId::new("l2_squared, plain loop", "f32"), |b| {
+        b.iter(|| {
+            for (out, vector) in out.iter_mut().zip(vectors.chunks_exact(WIDTH)) {
+                let squares = vector.iter().zip(&query).map(|(a, b)| (a - b) * (a - b));
+                *out = squares.sum::<f32>().into();
+            }
+        });
+    });
+}
+
+/// A block of a scan's.
+const VALUES: usize = 8192;
+
+fn ranks(c: &mut Criterion) {
+    let singles: Vec<f32> = bytes(10, VALUES).into_iter().map(f32::from).collect();
+    let doubles: Vec<f64> = singles.iter().copied().map(f64::from).collect();
+    let integers: Vec<i64> = bytes(10, VALUES).into_iter().map(i64::from).collect();
+    let mut bits = vec![0; VALUES / 8];
+    let mut group = c.benchmark_group("mark_ranks");
+    group.throughput(Throughput::Elements(VALUES as u64));
+    group.bench_function(BenchmarkId::new("kernel", "f32"), |b| {
+        b.iter(|| mark_ranks(&singles, 200f32.rank()..=f32::LAST, &mut bits));
+    });
+    group.bench_function(BenchmarkId::new("kernel", "f64"), |b| {
+        b.iter(|| mark_ranks(&doubles, 200f64.rank()..=f64::LAST, &mut bits));
+    });
+    group.bench_function(BenchmarkId::new("kernel", "i64"), |b| {
+        b.iter(|| mark_ranks(&integers, 200i64.rank()..=i64::LAST, &mut bits));
+    });
+    group.bench_function(BenchmarkId::new("plain loop", "f32"), |b| {
+        b.iter(|| {
+            for (bits, block) in bits.iter_mut().zip(singles.chunks_exact(8)) {
+                *bits = block
+                    .iter()
+                    .rfold(0, |bits, &value| bits << 1 | u8::from(value >= 200.0));
+            }
+        });
+    });
+}
+
 criterion_group! {
     name = kernels;
     // Two minutes rather than eight: the ratio to the second series matters, not the third digit.
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = gather, scatter, strided, bools, diff
+    targets = gather, scatter, strided, bools, diff, distances, ranks
 }
 criterion_main!(kernels);

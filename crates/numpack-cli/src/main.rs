@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// As in the Python package: docs/decisions/0016-allocator.md.
+/// As in the Python package: docs/decisions/0016-short-statements.md.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,5 +1,6 @@
 //! Predicates in the scan: the same rows as DataFusion's own filter, and only the bytes that they need.
 
+mod ahead;
 mod spread;
 mod zones;
 

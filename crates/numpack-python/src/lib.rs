@@ -37,7 +37,7 @@ mod values;
 use mimalloc::MiMalloc;
 use pyo3::prelude::*;
 
-/// Planning a statement makes thousands of small objects: docs/decisions/0016-allocator.md.
+/// Planning a statement makes thousands of small objects: docs/decisions/0016-short-statements.md.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

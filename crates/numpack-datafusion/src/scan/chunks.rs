@@ -59,6 +59,12 @@ impl Chunks {
         pruned
     }
 
+    /// Rows that have not come yet.
+    pub(crate) fn rows_left(&self) -> u64 {
+        let left = self.ranges[..self.next].iter();
+        left.map(|range| range.end - range.start).sum()
+    }
+
     /// Takes rows of the next range, as many as there is `room` for, and none of another block than
     /// `block`.
     fn piece(&mut self, room: u64, block: Option<u64>) -> Option<Range<u64>> {

@@ -11,6 +11,8 @@ pub(crate) struct ScanMetrics {
     copied: Count,
     /// Blocks in which no row could pass; a scan without filters has none.
     pruned: Option<Count>,
+    /// Pieces of work given to other threads.
+    tasks: Count,
     /// Mapped and copied, by leaf.
     leaves: Vec<(Count, Count)>,
 }
@@ -35,6 +37,7 @@ impl ScanMetrics {
             baseline: BaselineMetrics::new(metrics, partition),
             mapped: counter("bytes_mapped".to_owned()),
             copied: counter("bytes_copied".to_owned()),
+            tasks: counter("tasks".to_owned()),
             pruned: filtered.then(|| counter("blocks_pruned".to_owned())),
             leaves: leaves.map(pair).collect(),
         }
@@ -46,6 +49,10 @@ impl ScanMetrics {
         copied.add(piece.bytes_copied);
         self.mapped.add(piece.bytes_mapped);
         self.copied.add(piece.bytes_copied);
+    }
+
+    pub(crate) fn task(&self) {
+        self.tasks.add(1);
     }
 
     pub(crate) fn pruned(&self, blocks: u64) {

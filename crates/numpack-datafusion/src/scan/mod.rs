@@ -1,11 +1,13 @@
 //! One scan of a relation: which rows survive the filters, and their columns as batches.
 
 mod chunks;
+mod filtering;
 mod looks;
 mod metrics;
 mod pending;
 mod rows;
 mod stream;
+mod task;
 
 use std::sync::Arc;
 
@@ -36,6 +38,9 @@ pub(crate) struct Scan {
     /// The leaves that are given out.
     pub(crate) output: Vec<usize>,
     pub(crate) schema: SchemaRef,
+    /// Bytes of an output row that are copied where rows are neighbours, and where they are not.
+    pub(crate) copied_bytes: usize,
+    pub(crate) output_bytes: usize,
     /// Rows of a batch.
     pub(crate) batch_rows: usize,
     /// Whether the last row comes first.

@@ -1,46 +1,48 @@
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::common::Result as DataFusionResult;
 use datafusion::physical_plan::metrics::RecordOutput;
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::runtime::Handle;
 
 use super::Scan;
 use super::chunks::Chunks;
-use super::looks::Looks;
-use super::pending::Pending;
+use super::filtering::filtered;
 use super::rows::Rows;
-use crate::source::RowRanges;
+use super::task::task;
+use crate::source::{Filter, RowRanges};
 
-/// Chunks that are filtered without a pause: a query can be stopped, and others go on, in between.
-const CHUNKS_AT_ONCE: usize = 16;
+/// Copying fewer bytes than this takes less time than handing them to another thread.
+const FEW_BYTES: usize = 256 << 10;
 
-/// The batches of `scan` over the rows in `ranges`, at most `fetch` rows.
+/// The batches of `scan` over the rows in `ranges`, at most `fetch` rows, in order.
+///
+/// Several of `threads` threads may filter rows and copy values of other batches meanwhile.
 pub(crate) fn stream(
     scan: Scan,
     ranges: &RowRanges,
     fetch: Option<usize>,
+    threads: usize,
 ) -> BoxStream<'static, DataFusionResult<RecordBatch>> {
     let scan = Arc::new(scan);
-    if scan.filters.is_empty() {
+    // A filter sharpens by the rows that were given out, so these come first. Where nobody can take a
+    // task on there is just this thread.
+    let alone = scan.filters.iter().any(Filter::is_dynamic) || Handle::try_current().is_err();
+    let threads = if alone { 1 } else { threads };
+    let rows = if scan.filters.is_empty() {
         let chunks = Chunks::of_rows(ranges, scan.batch_rows, scan.reversed);
-        let batches = chunks.map(move |rows| scan.emit(&scan.in_order(rows)));
-        return stream::iter(batches).boxed();
-    }
-    let state = Filtering {
-        chunks: Chunks::of_blocks(ranges, scan.reversed),
-        looks: None,
-        pending: Pending::new(scan.batch_rows, fetch, scan.counts()),
-        ready: VecDeque::new(),
-        done: false,
-        scan,
+        let scan = Arc::clone(&scan);
+        stream::iter(chunks.map(move |rows| Ok(scan.in_order(rows)))).boxed()
+    } else {
+        filtered(&scan, ranges, fetch, threads)
     };
-    stream::unfold(state, |mut state| async move {
-        let batch = state.next().await?;
-        Some((batch, state))
-    })
-    .boxed()
+    if threads == 1 {
+        return rows.map(move |rows| scan.emit(&rows?)).boxed();
+    }
+    rows.map(move |rows| Arc::clone(&scan).emit_ahead(rows))
+        .buffered(threads + 1)
+        .boxed()
 }
 
 impl Scan {
@@ -51,68 +53,25 @@ impl Scan {
         self.batch(rows).record_output(&self.metrics.baseline)
     }
 
+    /// As [`emit`](Self::emit), by another thread where that pays.
+    async fn emit_ahead(
+        self: Arc<Self>,
+        rows: DataFusionResult<Rows>,
+    ) -> DataFusionResult<RecordBatch> {
+        let rows = rows?;
+        let row_bytes = match rows {
+            Rows::Range(_) => self.copied_bytes,
+            Rows::List(_) => self.output_bytes,
+        };
+        if rows.len().saturating_mul(row_bytes) < FEW_BYTES {
+            return self.emit(&rows);
+        }
+        self.metrics.task();
+        task(move || self.emit(&rows)).await
+    }
+
     /// Rows of a chunk, which ascend, in the order of the scan.
-    fn in_order(&self, rows: Rows) -> Rows {
+    pub(super) fn in_order(&self, rows: Rows) -> Rows {
         if self.reversed { rows.reversed() } else { rows }
-    }
-}
-
-/// A scan with filters under way.
-struct Filtering {
-    scan: Arc<Scan>,
-    chunks: Chunks,
-    looks: Option<Looks>,
-    pending: Pending,
-    ready: VecDeque<Rows>,
-    done: bool,
-}
-
-impl Filtering {
-    async fn next(&mut self) -> Option<DataFusionResult<RecordBatch>> {
-        loop {
-            if let Some(rows) = self.ready.pop_front() {
-                let batch = self.scan.emit(&rows);
-                if batch.is_err() {
-                    self.ready.clear();
-                    self.done = true;
-                }
-                return Some(batch);
-            }
-            if self.done {
-                return None;
-            }
-            if let Err(error) = self.fill() {
-                self.done = true;
-                return Some(Err(error));
-            }
-            if self.ready.is_empty() {
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    /// Filters some chunks.
-    fn fill(&mut self) -> DataFusionResult<()> {
-        let time = self.scan.metrics.baseline.elapsed_compute().clone();
-        let _timer = time.timer();
-        match &mut self.looks {
-            Some(looks) => looks.again(&self.scan, &mut self.chunks),
-            None => self.looks = Some(Looks::new(&self.scan, &mut self.chunks)),
-        }
-        for _ in 0..CHUNKS_AT_ONCE {
-            let chunk = self.chunks.next().filter(|_| !self.pending.is_done());
-            let Some(chunk) = chunk else {
-                self.ready.extend(self.pending.flush());
-                self.done = true;
-                break;
-            };
-            let survivors = self.scan.survivors(chunk)?;
-            let survivors = self.scan.in_order(survivors);
-            self.ready.extend(self.pending.push(survivors));
-            if !self.ready.is_empty() {
-                break;
-            }
-        }
-        Ok(())
     }
 }

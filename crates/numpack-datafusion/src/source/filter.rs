@@ -88,6 +88,17 @@ impl Filter {
         (&self.named, &self.named_schema)
     }
 
+    /// Whether it may leave out more rows while it is evaluated.
+    pub(crate) fn is_dynamic(&self) -> bool {
+        self.dynamic
+    }
+
+    /// What it costs to evaluate for a row, in bytes read.
+    pub(crate) fn cost(&self) -> u64 {
+        let computed = if self.comparison.is_some() { 0 } else { 16 };
+        self.row_bytes as u64 + computed
+    }
+
     /// What is evaluated first: predicates that stay before ones that sharpen, then what reads the
     /// fewest bytes.
     pub(crate) fn rank(&self) -> (bool, usize) {

@@ -122,6 +122,12 @@ impl Leaves {
         Some(zones::known(array, position)?.bounds())
     }
 
+    /// Whether reading neighbours copies them.
+    pub(crate) fn is_copied(&self, place: usize) -> bool {
+        let bits = self.fields[place].data_type() == &DataType::Boolean;
+        bits || matches!(self.leaves[place], Leaf::Item { .. })
+    }
+
     /// Bytes that a leaf costs to read a row of.
     pub(crate) fn row_bytes(&self, relation: &Relation, place: usize) -> usize {
         match self.leaves[place] {

@@ -169,10 +169,21 @@ impl NumPackSource {
             zones,
             output: self.output.clone(),
             schema: Arc::clone(&self.schema),
+            copied_bytes: self.output_bytes(Leaves::is_copied),
+            output_bytes: self.output_bytes(|_, _| true),
             batch_rows,
             reversed: self.reversed,
             metrics: ScanMetrics::new(metrics, partition, self.leaves.names(), filtered),
         })
+    }
+
+    /// Bytes that are read of each output row, of the leaves that `which` is true of.
+    fn output_bytes(&self, which: impl Fn(&Leaves, usize) -> bool) -> usize {
+        let leaves = self.output.iter().copied();
+        let leaves = leaves.filter(|&leaf| which(&self.leaves, leaf));
+        leaves
+            .map(|leaf| self.leaves.row_bytes(&self.relation, leaf))
+            .sum()
     }
 
     /// The rows that are looked at, as far as the limit is not counted in survivors.
@@ -253,7 +264,8 @@ impl DataSource for NumPackSource {
         let batch_rows = context.session_config().batch_size().max(1);
         let scan = self.scan(batch_rows, &self.metrics, partition)?;
         let rows = self.wanted().part(partition, self.parts);
-        let batches = stream(scan, &rows, self.fetch);
+        let threads = context.session_config().target_partitions() / self.parts;
+        let batches = stream(scan, &rows, self.fetch, threads.max(1));
         let schema = Arc::clone(&self.schema);
         let stream = RecordBatchStreamAdapter::new(schema, batches);
         Ok(Box::pin(cooperative(stream)))

@@ -15,7 +15,7 @@ use super::{Fixture, plan, rows};
 const MANY: u64 = 300_000;
 
 /// `id` 0.., `label` of 7 values, `emb` of two values, `id` and twice that; some rows deleted.
-fn many() -> Fixture {
+pub(super) fn many() -> Fixture {
     let fixture = Fixture::new();
     let ids: Vec<u8> = (0..MANY).flat_map(u64::to_le_bytes).collect();
     fixture.put("id", DType::Int64, &[MANY], &ids);
@@ -37,7 +37,7 @@ fn many() -> Fixture {
     fixture
 }
 
-fn threads(ctx: &SessionContext, threads: usize) {
+pub(super) fn threads(ctx: &SessionContext, threads: usize) {
     let state = ctx.state_ref();
     let mut state = state.write();
     state.config_mut().options_mut().execution.target_partitions = threads;
