@@ -1,5 +1,4 @@
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 
 use datafusion::common::TableReference;
 use numpack_engine::{Options, Store};
@@ -43,17 +42,6 @@ pub(crate) fn schema_and_name(table: &TableReference) -> Result<(Option<&str>, &
     }
     let schema = table.schema().filter(|schema| *schema != SCHEMA);
     Ok((schema, table.table()))
-}
-
-/// A name beside `path` that nothing has yet, and that is no table: names with a dot in front are none.
-pub(crate) fn hidden(path: &Path) -> PathBuf {
-    static MADE: AtomicU64 = AtomicU64::new(0);
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    let (name, process) = (name.unwrap_or_default(), std::process::id());
-    let number = MADE.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{name}.new-{process}-{number}"))
 }
 
 /// Fails for a URL of something that is no file.

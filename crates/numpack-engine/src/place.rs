@@ -1,4 +1,4 @@
-//! A store as a whole: giving it another place, and taking it away.
+//! A store as a whole: making it at once, and taking it away.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -12,6 +12,56 @@ use crate::staging::random;
 use crate::store::{Store, refuse_strangers, remove_everything};
 
 impl Store {
+    /// Makes a store at `path`, where there is nothing yet, and fills it. It is there when it is full,
+    /// or not at all; before, it lies beside `path` under a name with a dot in front.
+    ///
+    /// ```
+    /// use numpack_engine::{Error, Options, Result, Store};
+    /// # use numpack_format::{ArrayMeta, DType};
+    /// # let dir = std::env::temp_dir().join(format!("numpack-make-doc-{}.npk", std::process::id()));
+    /// Store::make(&dir, &Options::default(), |store| {
+    ///     let mut change = store.begin()?;
+    ///     change.put("x", &ArrayMeta::new(DType::UInt8, &[2])?, &mut [3u8, 1].as_slice())?;
+    ///     change.commit()
+    /// })?;
+    /// let again: Result<()> = Store::make(&dir, &Options::default(), |_| Ok(()));
+    /// assert!(matches!(again, Err(Error::PathExists { .. })));
+    /// # Store::remove(&dir, &Options::default())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What `fill` reports, [`Error::PathExists`], and what [`open`](Self::open) and
+    /// [`close`](Self::close) report. Nothing is left then.
+    pub fn make<T, E: From<Error>>(
+        path: &Path,
+        options: &Options,
+        fill: impl FnOnce(&Self) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let (parent, name) = split(path)?;
+        let beside = format!(".{name}.new-{:016x}", random());
+        let hidden = path.with_file_name(&beside);
+        let options = options.clone().with_mode(Mode::Exclusive);
+        let store = Self::open(&hidden, &options)?;
+        let filled = fill(&store).and_then(|filled| {
+            store.close()?;
+            parent
+                .rename_new(&beside, name)
+                .map_err(|source| match source.kind() {
+                    ErrorKind::AlreadyExists => Error::PathExists {
+                        path: path.to_path_buf(),
+                    },
+                    _ => Error::io("rename", path, source),
+                })?;
+            Ok(filled)
+        });
+        if filled.is_err() {
+            // The error that matters is the first one.
+            let _left_behind = Self::remove(&hidden, &options);
+        }
+        filled
+    }
+
     /// Removes the store at `path` with its directory, which disappears at once. Views of its arrays
     /// stay as they are.
     ///
@@ -34,31 +84,6 @@ impl Store {
         parent
             .unlink(&gone)
             .map_err(|source| Error::io("remove", path, source))
-    }
-
-    /// Closes the store and gives its directory another name, where nothing has that name yet.
-    ///
-    /// # Errors
-    /// [`Error::PathExists`], and what [`close`](Self::close) reports.
-    pub fn move_to(self, path: &Path) -> Result<()> {
-        self.close()?;
-        let (parent, from) = split(self.path())?;
-        let (_, to) = split(path)?;
-        if self.path().parent() != path.parent() {
-            return Err(Error::InvalidArgument(format!(
-                "\"{}\" is not beside \"{}\"",
-                path.display(),
-                self.path().display()
-            )));
-        }
-        parent
-            .rename_new(from, to)
-            .map_err(|source| match source.kind() {
-                ErrorKind::AlreadyExists => Error::PathExists {
-                    path: path.to_path_buf(),
-                },
-                _ => Error::io("rename", path, source),
-            })
     }
 }
 

@@ -40,15 +40,23 @@ fn a_directory_with_anything_else_stays() {
 }
 
 #[test]
-fn a_store_moves_only_where_nothing_is() {
+fn a_store_is_made_full_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
-    let (first, second) = (dir.path().join(".new"), dir.path().join("s.npk"));
-    store(&first).move_to(&second).unwrap();
-    assert!(!first.exists());
-    let error = store(&first).move_to(&second).unwrap_err();
+    let path = dir.path().join("s.npk");
+    let full = |store: &Store| save(store, "a", &[3], &[1, 2, 3]).map(|_| path.exists());
+    let failed: Result<()> = Store::make(&path, &Options::default(), |store| {
+        full(store)?;
+        Err(Error::InvalidArgument("no more".to_owned()))
+    });
+    assert!(failed.unwrap_err().to_string().contains("no more"));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    let was_there_before = Store::make(&path, &Options::default(), full).unwrap();
+    assert!(!was_there_before);
+    let error = Store::make(&path, &Options::default(), full).unwrap_err();
     assert!(matches!(error, Error::PathExists { .. }), "{error}");
-    let moved = Store::open(&second, &Options::default()).unwrap();
-    assert_eq!(&*moved.array("a").unwrap().contiguous().unwrap(), [1, 2, 3]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    let made = Store::open(&path, &Options::default()).unwrap();
+    assert_eq!(&*made.array("a").unwrap().contiguous().unwrap(), [1, 2, 3]);
 }
 
 /// Rows in pieces of these lengths, counted up from 0.

@@ -1,4 +1,5 @@
 //! `numpack import FILE... DIR` and `numpack export DIR FILE`.
+use std::ffi::OsStr;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -40,14 +41,16 @@ pub(super) fn import(
 ) -> Result<(), Failure> {
     // A store is not made for a file that was mistyped.
     numpack_convert::check_readable(files, options)?;
-    let made = match beside(dir) {
-        Some(hidden) => make(files, &hidden, dir, options)?,
-        None => None,
+    let made = if is_free(dir) {
+        make(files, dir, options)?
+    } else {
+        None
     };
     let taken = if let Some(taken) = made {
         taken
     } else {
-        let (store, taken) = take(files, dir, Mode::Append, options)?;
+        let store = Store::open(dir, &Options::default().with_mode(Mode::Append))?;
+        let taken = take(files, &store, options)?;
         store.close()?;
         taken
     };
@@ -68,48 +71,33 @@ pub(super) fn import(
     Ok(())
 }
 
-/// Takes files over into the store at `dir`.
-fn take(
-    files: &[PathBuf],
-    dir: &Path,
-    mode: Mode,
-    options: &ImportOptions,
-) -> Result<(Store, Vec<Taken>), Failure> {
-    let store = Store::open(dir, &Options::default().with_mode(mode))?;
+/// Takes files over into a store.
+fn take(files: &[PathBuf], store: &Store, options: &ImportOptions) -> Result<Vec<Taken>, Failure> {
     let bar = Bar::new();
     let tell = &mut |progress: Progress| bar.show(progress);
-    let taken = numpack_convert::import(&store, files, options, tell)?;
-    Ok((store, taken))
+    Ok(numpack_convert::import(store, files, options, tell)?)
 }
 
-/// Makes a store of files, first at `hidden` and then at `dir`, where it is whole or not at all; none
-/// where somebody else has made one meanwhile.
+/// Makes a store of files, whole or not at all; none where somebody else has made one meanwhile.
 fn make(
     files: &[PathBuf],
-    hidden: &Path,
     dir: &Path,
     options: &ImportOptions,
 ) -> Result<Option<Vec<Taken>>, Failure> {
-    let made = take(files, hidden, Mode::Exclusive, options);
-    let made = made.and_then(|(store, taken)| {
-        store.move_to(dir)?;
-        Ok(taken)
+    let made = Store::make(dir, &Options::default(), |store| {
+        take(files, store, options)
     });
-    if made.is_err() {
-        // The error that matters is the first one.
-        let _left_behind = Store::remove(hidden, &Options::default());
-    }
     match made {
         Err(Failure::Store(Error::PathExists { .. })) => Ok(None),
         made => made.map(Some),
     }
 }
 
-/// A name beside `dir`, where there is nothing yet, that no table of a directory has.
-fn beside(dir: &Path) -> Option<PathBuf> {
-    let name = dir.file_name()?.to_str()?;
-    let free = matches!(dir.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
-    free.then(|| dir.with_file_name(format!(".{name}.new-{}", std::process::id())))
+/// Whether there is nothing yet, and can be a store under another name beside it first.
+fn is_free(dir: &Path) -> bool {
+    let name = dir.file_name().and_then(OsStr::to_str);
+    name.is_some()
+        && matches!(dir.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
 pub(super) fn export(
@@ -151,11 +139,11 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let (file, dir) = (temp.path().join("a.csv"), temp.path().join("s.npk"));
         std::fs::write(&file, "a\n1\n").unwrap();
-        let hidden = beside(&dir).unwrap();
+        assert!(is_free(&dir));
         std::fs::create_dir(&dir).unwrap();
-        assert_eq!(beside(&dir), None);
+        assert!(!is_free(&dir));
         let options = ImportOptions::default();
-        assert_eq!(make(&[file], &hidden, &dir, &options).unwrap(), None);
+        assert_eq!(make(&[file], &dir, &options).unwrap(), None);
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 2);
     }
 }

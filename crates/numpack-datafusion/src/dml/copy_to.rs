@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, io};
 
 use datafusion::datasource::listing::ListingTableUrl;
@@ -12,7 +13,7 @@ use datafusion::logical_expr::{Analyze, LogicalPlan};
 use numpack_engine::{Error as EngineError, Store};
 
 use crate::error::{Result, SqlError};
-use crate::place::{expect_local, hidden};
+use crate::place::expect_local;
 
 /// A COPY TO on its way; when it is dropped, nothing stays behind.
 #[derive(Debug)]
@@ -149,6 +150,17 @@ fn nearest(target: &Path) -> PathBuf {
     let mut steps = ancestors().zip(ancestors().skip(1));
     let first = steps.find(|(_, parent)| parent.is_dir());
     first.map_or(target, |(path, _)| path).to_path_buf()
+}
+
+/// A name beside `path` that nothing has yet, and that is no table: names with a dot in front are none.
+fn hidden(path: &Path) -> PathBuf {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let (name, process) = (name.unwrap_or_default(), std::process::id());
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{name}.new-{process}-{number}"))
 }
 
 fn file_url(path: &Path) -> String {

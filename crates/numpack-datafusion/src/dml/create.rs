@@ -15,7 +15,7 @@ use crate::dml::edits::IN_MEMORY;
 use crate::dml::values::{self, Values};
 use crate::errands;
 use crate::error::{Result, SqlError};
-use crate::place::{Place, hidden};
+use crate::place::Place;
 use crate::relation::ROW_ID;
 
 /// Runs a plan and saves what it gives, whole or not at all; gives the number of rows.
@@ -97,15 +97,7 @@ fn save(place: &Place, columns: &[Values], replace: bool) -> Result<()> {
             saved
         }
         Place::Store { path, options, .. } => {
-            // Made beside its place and then moved there: a store is there whole or not at all.
-            let hidden = hidden(path);
-            let store = Store::open(&hidden, &options.clone().with_mode(Mode::Exclusive))?;
-            let moved = save_all(&store, columns, false).and_then(|()| Ok(store.move_to(path)?));
-            if moved.is_err() {
-                // The error that matters is the first one.
-                let _left_behind = Store::remove(&hidden, options);
-            }
-            moved
+            Store::make(path, options, |store| save_all(store, columns, false))
         }
     }
 }
