@@ -312,6 +312,18 @@ fn squares_that_no_single_holds() {
         );
         assert!(near(metric(Metric::L2), 2.0 * wide * n.sqrt()), "{scale}");
         assert!(near(metric(Metric::Cosine), 2.0), "{scale}");
+        let product = metric(Metric::InnerProduct);
+        assert!(near(product, -wide * wide * n), "{scale}: {product}");
+    }
+    // Right angles but for one product.
+    for (last, expected) in [(0.0, 0.0), (1e-30_f32, f64::from(1e-30_f32).powi(2))] {
+        let (row, query) = ([1.0, -1.0, last], [1.0, 1.0, last]);
+        let product = one(
+            Metric::InnerProduct,
+            Vectors::F32(&row),
+            Vectors::F32(&query),
+        );
+        assert_eq!(product, expected);
     }
     // A query beyond f32 against rows of f32.
     let got = one(Metric::L2, Vectors::F32(&[0.0]), Vectors::F64(&[1e300]));

@@ -11,24 +11,26 @@ use super::lanes::{Sums, wide_sums};
 /// times the least normal number.
 const LEAST: f64 = f64::from_bits((1023 - 86) << 52);
 
-/// Whether `f32` could hold the sums.
-///
-/// Products may be lost when they are too small: by their sum alone, that could not be told from
-/// vectors that are at right angles.
+/// Whether `f32` could hold the sums, as far as these tell.
 #[inline(always)]
 pub(super) fn fits(metric: Metric, sums: Sums) -> bool {
     let within = |sum: f64| (LEAST..f64::INFINITY).contains(&sum);
     match metric {
         Metric::L2 | Metric::L2Squared => within(sums.ab),
-        Metric::InnerProduct => sums.ab.is_finite(),
+        Metric::InnerProduct => within(sums.ab.abs()),
         Metric::Cosine => sums.ab.is_finite() && within(sums.aa) && within(sums.bb),
     }
 }
 
-/// The sums over a pair of vectors in `f64`.
+/// The sums over a pair of vectors in `f64`, where those in `f32` have lost something.
 #[cold]
 #[inline(never)]
-pub(super) fn sums(metric: Metric, a: &[f32], b: &[f32]) -> Sums {
+pub(super) fn sums(metric: Metric, sums: Sums, a: &[f32], b: &[f32]) -> Sums {
+    // Vectors at right angles have a sum that is small, too.
+    let lost = |(&a, &b): (&f32, &f32)| a != 0.0 && b != 0.0 && (a * b).abs() < f32::MIN_POSITIVE;
+    if metric == Metric::InnerProduct && sums.ab.is_finite() && !a.iter().zip(b).any(lost) {
+        return sums;
+    }
     let widen = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
     wide_sums(metric, &widen(a), &widen(b))
 }

@@ -160,7 +160,7 @@ impl Work for Rows<'_, f32> {
             if fallback::fits(METRIC, sums) {
                 METRIC.finish(sums)
             } else {
-                METRIC.finish(fallback::sums(METRIC, a, b))
+                METRIC.finish(fallback::sums(METRIC, sums, a, b))
             }
         }));
     }

@@ -19,7 +19,7 @@ use crate::processor::{self, Work};
 /// ```
 ///
 /// so that squared distances are right to a few units of the last place of an `f32`. Where a sum of
-/// `f32` overflows, or is so small that squares may have been lost, the row is done again in `f64`.
+/// `f32` overflows, or is so small that squares or products have been lost, the row is done again in `f64`.
 /// A NaN among the values gives NaN.
 ///
 /// ```
