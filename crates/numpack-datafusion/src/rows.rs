@@ -100,13 +100,13 @@ impl Rows {
         let received = match running.batches.try_recv() {
             Ok(batch) => Some(batch),
             Err(TryRecvError::Disconnected) => None,
-            Err(TryRecvError::Empty) => self.asking.wait(running.batches.recv(), None)?,
+            Err(TryRecvError::Empty) => self.asking.wait(running.batches.recv())?,
         };
         if let Some(batch) = received {
             return batch.map(Some);
         }
         // The end, unless the task died before it came there.
-        match self.asking.wait(&mut running.task, None)? {
+        match self.asking.wait(&mut running.task)? {
             Ok(()) => Ok(None),
             Err(died) => Err(DataFusionError::ExecutionJoin(Box::new(died)).into()),
         }

@@ -69,10 +69,9 @@ impl Threads {
         future: impl Future<Output = Result<T>> + Send + 'static,
         mut asking: Asking,
     ) -> Result<T> {
-        may_block()?;
         let pool = self.pool()?;
         let mut task = pool.spawn(future);
-        match asking.wait(&mut task, None) {
+        match asking.wait(&mut task) {
             Ok(Ok(result)) => result,
             Ok(Err(died)) => Err(DataFusionError::ExecutionJoin(Box::new(died)).into()),
             Err(error) => {
@@ -94,7 +93,7 @@ impl Threads {
         may_block()?;
         let pool = self.pool()?;
         let _tasks_go_there = pool.handle().enter();
-        match asking.wait(AssertUnwindSafe(future).catch_unwind(), errands) {
+        match asking.run(AssertUnwindSafe(future).catch_unwind(), errands) {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => Err(panicked(&*panic)),
             Err(error) => {
@@ -203,9 +202,15 @@ impl Asking {
     }
 
     /// Waits for what other threads compute, and asks meanwhile.
+    pub(crate) fn wait<F: Future>(&mut self, future: F) -> Result<F::Output> {
+        may_block()?;
+        self.run(future, None)
+    }
+
+    /// Runs a future, and asks while it has to wait.
     ///
     /// By the clock of this thread: the runtime's is driven by its workers, which may all compute.
-    pub(crate) fn wait<F: Future>(
+    fn run<F: Future>(
         &mut self,
         future: F,
         errands: Option<&Errands>,
