@@ -342,6 +342,27 @@ def test_ctrl_c_stops_a_query_whose_rows_come_quickly(table):
     assert one(npk.sql("SELECT 1")) == 1
 
 
+def test_a_signal_handler_may_ask_while_a_statement_runs(table):
+    npk, _ = table
+    seen = []
+    before = signal.signal(
+        signal.SIGALRM, lambda *_: seen.append(one(npk.sql("SELECT count(*) FROM self")))
+    )
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        for _ in range(100):
+            npk.sql(
+                "UPDATE self SET label = label WHERE 0 = (SELECT count(*) FROM self a "
+                "CROSS JOIN self b CROSS JOIN (VALUES (1), (2), (3)) WHERE a.id + b.id < 0)"
+            )
+            if len(seen) > 2:
+                break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert set(seen) == {len(npk["id"])}
+
+
 def test_sql_in_a_batch_block_sees_the_block(table):
     npk, _ = table
     with npk.batch_mode():

@@ -323,8 +323,8 @@ impl Connection {
         statements::run(self, state, &reach, sql, &params).await
     }
 
-    /// As [`query`](Self::query), for a caller that may block. The thread that calls this plans the
-    /// statement, and commits what it changes.
+    /// As [`query`](Self::query), for a caller that may block. The thread that calls this plans
+    /// queries, and commits what a statement changes.
     ///
     /// # Errors
     /// As for [`query`](Self::query); also [`SqlError::Interrupted`] and

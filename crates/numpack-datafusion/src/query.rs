@@ -274,8 +274,8 @@ fn is_small(plan: &dyn ExecutionPlan) -> bool {
             let statistics = StatisticsContext::new().compute(plan, &everything);
             let few = |statistics: Arc<Statistics>| {
                 let rows = exact(statistics.num_rows).is_some_and(|rows| rows <= SMALL_ROWS);
-                let bytes = statistics.total_byte_size.get_value();
-                rows && bytes.is_none_or(|&bytes| bytes <= SMALL_BYTES)
+                let bytes = exact(statistics.total_byte_size);
+                rows && bytes.is_some_and(|bytes| bytes <= SMALL_BYTES)
             };
             statistics.is_ok_and(few)
         }

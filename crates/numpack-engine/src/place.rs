@@ -41,25 +41,24 @@ impl Store {
         let (parent, name) = split(path)?;
         let beside = format!(".{name}.new-{:016x}", random());
         let hidden = path.with_file_name(&beside);
-        let options = options.clone().with_mode(Mode::Exclusive);
-        let store = Self::open(&hidden, &options)?;
-        let filled = fill(&store).and_then(|filled| {
-            store.close()?;
-            parent
-                .rename_new(&beside, name)
-                .map_err(|source| match source.kind() {
-                    ErrorKind::AlreadyExists => Error::PathExists {
-                        path: path.to_path_buf(),
-                    },
-                    _ => Error::io("rename", path, source),
-                })?;
-            Ok(filled)
-        });
-        if filled.is_err() {
-            // The error that matters is the first one.
-            let _left_behind = Self::remove(&hidden, &options);
-        }
-        filled
+        let unfinished = Unfinished {
+            parent: &*parent,
+            name: &beside,
+            path: &hidden,
+        };
+        let store = Self::open(&hidden, &options.clone().with_mode(Mode::Exclusive))?;
+        let filled = fill(&store)?;
+        store.close()?;
+        parent
+            .rename_new(&beside, name)
+            .map_err(|source| match source.kind() {
+                ErrorKind::AlreadyExists => Error::PathExists {
+                    path: path.to_path_buf(),
+                },
+                _ => Error::io("rename", path, source),
+            })?;
+        std::mem::forget(unfinished);
+        Ok(filled)
     }
 
     /// Removes the store at `path` with its directory, which disappears at once. Views of its arrays
@@ -84,6 +83,23 @@ impl Store {
         parent
             .unlink(&gone)
             .map_err(|source| Error::io("remove", path, source))
+    }
+}
+
+/// A store that is not in its place yet; dropping this takes it away.
+struct Unfinished<'a> {
+    parent: &'a dyn Dir,
+    name: &'a str,
+    path: &'a Path,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        // Whoever made it fail has the error that matters.
+        if let Ok(dir) = RealFs.open_dir(self.path, false) {
+            let _left_behind = remove_everything(&*dir, self.path);
+        }
+        let _left_behind = self.parent.unlink(self.name);
     }
 }
 

@@ -50,6 +50,16 @@ fn a_store_is_made_full_or_not_at_all() {
     });
     assert!(failed.unwrap_err().to_string().contains("no more"));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    let died = std::panic::catch_unwind(|| {
+        Store::make(&path, &Options::default(), |store| {
+            full(store)?;
+            panic!("while it is filled");
+            #[expect(unreachable_code, reason = "says what the closure gives")]
+            Ok::<(), Error>(())
+        })
+    });
+    assert!(died.is_err());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     let was_there_before = Store::make(&path, &Options::default(), full).unwrap();
     assert!(!was_there_before);
     let error = Store::make(&path, &Options::default(), full).unwrap_err();

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use datafusion::common::Result as DataFusionResult;
+use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, FuturesOrdered, StreamExt};
 
@@ -19,6 +19,12 @@ const CHUNKS_AT_ONCE: usize = 16;
 /// What filters read of the chunks of one task: some 0.3 ms, where starting it may take 0.1.
 const TASK_BYTES: u64 = 4 << 20;
 
+/// Chunks of one task: the positions of a million rows take 8 MB.
+const MOST_CHUNKS: u64 = 128;
+
+/// What passes of the chunks of a task, up to the first that is an error.
+type Survivors = (Vec<Rows>, Option<DataFusionError>);
+
 /// The rows that pass all filters of `scan`, at most `fetch`, as rows of full batches, in order.
 pub(super) fn filtered(
     scan: &Arc<Scan>,
@@ -34,9 +40,10 @@ pub(super) fn filtered(
         pending: Pending::new(scan.batch_rows, fetch, scan.counts()),
         ready: VecDeque::new(),
         tasks: FuturesOrdered::new(),
-        chunks_of_task: usize::try_from(chunks).unwrap_or(usize::MAX).max(1),
+        chunks_of_task: usize::try_from(chunks.clamp(1, MOST_CHUNKS)).unwrap_or(1),
         threads,
         done: false,
+        failed: None,
         scan: Arc::clone(scan),
     };
     stream::unfold(state, |mut state| async move {
@@ -54,10 +61,12 @@ struct Filtering {
     pending: Pending,
     ready: VecDeque<Rows>,
     /// What passes of the chunks that other threads have, in order.
-    tasks: FuturesOrdered<BoxFuture<'static, DataFusionResult<Vec<Rows>>>>,
+    tasks: FuturesOrdered<BoxFuture<'static, DataFusionResult<Survivors>>>,
     chunks_of_task: usize,
     threads: usize,
     done: bool,
+    /// What comes behind the last rows.
+    failed: Option<DataFusionError>,
 }
 
 impl Filtering {
@@ -67,11 +76,11 @@ impl Filtering {
                 return Some(Ok(rows));
             }
             if self.done {
-                return None;
+                return self.failed.take().map(Err);
             }
             if let Err(error) = self.fill().await {
-                self.done = true;
-                return Some(Err(error));
+                self.finish();
+                self.failed = Some(error);
             }
             if self.ready.is_empty() {
                 tokio::task::yield_now().await;
@@ -101,15 +110,15 @@ impl Filtering {
             }
             self.scan.metrics.task();
             let scan = Arc::clone(&self.scan);
-            let survivors = task(move || {
-                let survivors = chunks.into_iter().map(|chunk| scan.survivors_of(chunk));
-                survivors.collect()
-            });
-            self.tasks.push_back(Box::pin(survivors));
+            self.tasks
+                .push_back(task(move || Ok(scan.survivors_of_all(chunks))));
         }
-        let survivors = self.tasks.next().await.transpose()?;
-        for rows in survivors.into_iter().flatten() {
+        let (survivors, error) = self.tasks.next().await.transpose()?.unwrap_or_default();
+        for rows in survivors {
             self.ready.extend(self.pending.push(rows));
+        }
+        if let Some(error) = error.filter(|_| !self.pending.is_done()) {
+            return Err(error);
         }
         if self.tasks.is_empty() && self.chunks.rows_left() == 0 {
             self.finish();
@@ -149,6 +158,17 @@ impl Filtering {
 }
 
 impl Scan {
+    fn survivors_of_all(&self, chunks: Vec<Rows>) -> Survivors {
+        let mut survivors = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            match self.survivors_of(chunk) {
+                Ok(rows) => survivors.push(rows),
+                Err(error) => return (survivors, Some(error)),
+            }
+        }
+        (survivors, None)
+    }
+
     /// The rows of a chunk that pass, in the order of the scan.
     fn survivors_of(&self, chunk: Rows) -> DataFusionResult<Rows> {
         let time = self.metrics.baseline.elapsed_compute().clone();

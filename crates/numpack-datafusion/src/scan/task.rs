@@ -1,13 +1,17 @@
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
-/// What `work` gives, done as a task of its own, from the first time that this is polled. Dropping
-/// this stops it before it starts.
-pub(super) async fn task<T: Send + 'static>(
+/// Starts `work` as a task of its own, and gives what it gives. Dropping this stops it where it has
+/// not begun.
+pub(super) fn task<T: Send + 'static>(
     work: impl FnOnce() -> DataFusionResult<T> + Send + 'static,
-) -> DataFusionResult<T> {
-    let done = SpawnedTask::spawn(async move { work() })
-        .join_unwind()
-        .await;
-    done.map_err(|died| DataFusionError::ExecutionJoin(Box::new(died)))?
+) -> BoxFuture<'static, DataFusionResult<T>> {
+    let started = SpawnedTask::spawn(async move { work() });
+    let done = started.join_unwind().map(|done| match done {
+        Ok(done) => done,
+        Err(died) => Err(DataFusionError::ExecutionJoin(Box::new(died))),
+    });
+    done.boxed()
 }

@@ -153,7 +153,10 @@ impl Number {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Float32Array, Float64Array, Int8Array, RecordBatch, UInt64Array};
+    use arrow::array::{
+        ArrayRef, Float32Array, Float64Array, Int8Array, Int64Array, RecordBatch, UInt64Array,
+    };
+    use arrow::compute::cast;
     use arrow::datatypes::Field;
 
     use super::*;
@@ -235,6 +238,25 @@ mod tests {
         check(&(Arc::new(Float32Array::from(single)) as _));
         check(&(Arc::new(Int8Array::from(vec![i8::MIN, -1, 0, 1, i8::MAX])) as _));
         check(&(Arc::new(UInt64Array::from(vec![0, 1, 1 << 63, u64::MAX])) as _));
+        let numbers = [-3, 7, 100, 7, -128, 127];
+        let wide: ArrayRef = Arc::new(Int64Array::from(numbers.to_vec()));
+        for data_type in [
+            DataType::Int16,
+            DataType::Int32,
+            DataType::Int64,
+            DataType::UInt8,
+            DataType::UInt16,
+            DataType::UInt32,
+        ] {
+            let shifted: ArrayRef = if data_type.is_unsigned_integer() {
+                Arc::new(Int64Array::from_iter_values(numbers.map(|n| n + 128)))
+            } else {
+                Arc::clone(&wide)
+            };
+            let column = cast(&shifted, &data_type).expect("numbers that fit");
+            check(&column);
+            check(&column.slice(1, 3));
+        }
     }
 
     #[test]

@@ -265,7 +265,8 @@ impl DataSource for NumPackSource {
         let scan = self.scan(batch_rows, &self.metrics, partition)?;
         let rows = self.wanted().part(partition, self.parts);
         let threads = context.session_config().target_partitions() / self.parts;
-        let batches = stream(scan, &rows, self.fetch, threads.max(1));
+        let pool = context.memory_pool();
+        let batches = stream(scan, &rows, self.fetch, threads.max(1), pool);
         let schema = Arc::clone(&self.schema);
         let stream = RecordBatchStreamAdapter::new(schema, batches);
         Ok(Box::pin(cooperative(stream)))

@@ -27,9 +27,15 @@ pub(super) fn fits(metric: Metric, sums: Sums) -> bool {
 #[inline(never)]
 pub(super) fn sums(metric: Metric, sums: Sums, a: &[f32], b: &[f32]) -> Sums {
     // Vectors at right angles have a sum that is small, too.
-    let lost = |(&a, &b): (&f32, &f32)| a != 0.0 && b != 0.0 && (a * b).abs() < f32::MIN_POSITIVE;
-    if metric == Metric::InnerProduct && sums.ab.is_finite() && !a.iter().zip(b).any(lost) {
-        return sums;
+    if metric == Metric::InnerProduct && sums.ab.is_finite() {
+        let lost = |a: f32, b: f32| a != 0.0 && b != 0.0 && (a * b).abs() < f32::MIN_POSITIVE;
+        if !a
+            .iter()
+            .zip(b)
+            .fold(false, |any, (&a, &b)| any | lost(a, b))
+        {
+            return sums;
+        }
     }
     let widen = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
     wide_sums(metric, &widen(a), &widen(b))
