@@ -112,6 +112,19 @@ fn stories() -> Vec<Story> {
             1,
         ),
         story(&[Op::Over(0, 3)], &[Op::Sync], &[Op::Over(0, 2)], 1),
+        // Rows appended to zeros share their last block, and a power cut may take both.
+        story(
+            &[Op::Create(3, 2)],
+            &[Op::Append(2, 1), Op::Append(2, 2)],
+            &[Op::Append(2, 1)],
+            8,
+        ),
+        story(
+            &[],
+            &[Op::Create(3, 2), Op::Append(2, 1), Op::Sync],
+            &[Op::Append(2, 1)],
+            8,
+        ),
         // Another process folds what this one has committed, and this one what the other has.
         Story {
             before: vec![(0, replace(0)), (1, Op::Append(0, 1))],
