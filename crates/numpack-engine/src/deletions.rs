@@ -1,40 +1,152 @@
-//! Which rows of an array are live, as a bitmap in shared pieces of two sizes: a copy that differs in
-//! few rows shares all other pieces with its original, and each knows how many of its rows live.
-//! Deleting a row costs a copy of 256 bytes and of one list of pieces, whatever the array's length.
+//! Which rows of an array are live, as a bitmap in the leaves of a tree that copies share: a copy that
+//! differs in few rows has all other leaves from its original, and each node knows how many of its rows
+//! live. Deleting a row copies 256 bytes and a node of 16 children for each level, which are five for a
+//! quarter of a billion rows.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use numpack_format::{BitmapFile, MAX_METADATA_LEN};
 
-/// Words in a piece.
+/// Words in a leaf.
 const WORDS: usize = 32;
-const PIECE_ROWS: u64 = WORDS as u64 * 64;
-/// Pieces in a group.
-const PIECES: usize = 64;
-const GROUP_ROWS: u64 = PIECES as u64 * PIECE_ROWS;
+const LEAF_ROWS: u64 = WORDS as u64 * 64;
+/// Children of a node: 2 to the power of this.
+const FAN_BITS: u32 = 4;
+const FAN: usize = 1 << FAN_BITS;
 
+/// Rows below a node, of which `live` live.
 #[derive(Clone, Debug)]
-struct Piece {
-    words: [u64; WORDS],
+struct Node {
     live: u64,
+    below: Below,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Group {
-    /// All groups but the last have [`PIECES`].
-    pieces: Vec<Arc<Piece>>,
-    live: u64,
+#[derive(Clone, Debug)]
+enum Below {
+    /// A bit a row, set where it lives.
+    Words(Arc<[u64; WORDS]>),
+    /// Nodes one level down. Of those that are missing at the end no row lives.
+    Nodes(Arc<Vec<Node>>),
 }
 
 /// A set of live rows among `rows` physical rows, with at least one row deleted at some time.
 #[derive(Clone, Debug)]
 pub(crate) struct Deletions {
     rows: u64,
-    live: u64,
-    groups: Vec<Arc<Group>>,
-    /// Live rows before each group, filled when first asked for.
-    before: OnceLock<Vec<u64>>,
+    root: Node,
+    /// Levels below the root.
+    height: u32,
+}
+
+/// Rows below a node with `height` levels.
+fn span(height: u32) -> u64 {
+    let leaves = 1_u64.checked_shl(FAN_BITS * height);
+    leaves
+        .and_then(|leaves| leaves.checked_mul(LEAF_ROWS))
+        .unwrap_or(u64::MAX)
+}
+
+impl Node {
+    /// No row lives.
+    fn dead(height: u32) -> Self {
+        let below = match height {
+            0 => Below::Words(Arc::new([0; WORDS])),
+            _ => Below::Nodes(Arc::default()),
+        };
+        Self { live: 0, below }
+    }
+
+    /// Every row lives.
+    fn full(height: u32) -> Self {
+        let below = match height.checked_sub(1) {
+            None => Below::Words(Arc::new([u64::MAX; WORDS])),
+            Some(height) => Below::Nodes(Arc::new(vec![Self::full(height); FAN])),
+        };
+        let live = span(height);
+        Self { live, below }
+    }
+
+    fn leaf(words: &[u64]) -> Self {
+        let mut all = [0; WORDS];
+        all[..words.len()].copy_from_slice(words);
+        Self {
+            live: words.iter().map(|word| u64::from(word.count_ones())).sum(),
+            below: Below::Words(Arc::new(all)),
+        }
+    }
+
+    /// A node one level above these.
+    fn above(nodes: &[Self]) -> Self {
+        Self {
+            live: nodes.iter().map(|node| node.live).sum(),
+            below: Below::Nodes(Arc::new(nodes.to_vec())),
+        }
+    }
+
+    /// Makes `rows`, which are counted from the node's first, live or not.
+    fn change(&mut self, height: u32, rows: Range<u64>, alive: bool) {
+        if rows == (0..span(height)) {
+            *self = if alive {
+                Self::full(height)
+            } else {
+                Self::dead(height)
+            };
+            return;
+        }
+        match &mut self.below {
+            Below::Words(words) => {
+                let changed = set(Arc::make_mut(words), rows, alive);
+                self.live = if alive {
+                    self.live + changed
+                } else {
+                    self.live - changed
+                };
+            }
+            Below::Nodes(nodes) => {
+                let nodes = Arc::make_mut(nodes);
+                let (height, span) = (height - 1, span(height - 1));
+                let (first, end) = (rows.start / span, rows.end.div_ceil(span));
+                if alive && nodes.len() < to_usize(end) {
+                    nodes.resize_with(to_usize(end), || Self::dead(height));
+                }
+                for (node, start) in nodes
+                    .iter_mut()
+                    .zip((0..).step_by(to_usize(span)))
+                    .take(to_usize(end))
+                    .skip(to_usize(first))
+                {
+                    let part = rows.start.max(start) - start..rows.end.min(start + span) - start;
+                    self.live -= node.live;
+                    node.change(height, part, alive);
+                    self.live += node.live;
+                }
+            }
+        }
+    }
+
+    /// Calls `each` with what lives, and its first row, front to back.
+    fn visit<'a>(&'a self, height: u32, first: u64, each: &mut impl FnMut(u64, Living<'a>)) {
+        match &self.below {
+            _ if self.live == 0 => {}
+            _ if self.live == span(height) => each(first, Living::All(self.live)),
+            Below::Words(words) => each(first, Living::Some(words)),
+            Below::Nodes(nodes) => {
+                let firsts = (first..).step_by(to_usize(span(height - 1)));
+                for (node, first) in nodes.iter().zip(firsts) {
+                    node.visit(height - 1, first, each);
+                }
+            }
+        }
+    }
+}
+
+/// What lives of neighbouring rows.
+enum Living<'a> {
+    /// All of so many.
+    All(u64),
+    /// Some of a leaf.
+    Some(&'a [u64; WORDS]),
 }
 
 /// `len` neighbouring physical rows from `start` on.
@@ -62,9 +174,8 @@ impl Deletions {
     pub(crate) fn none(rows: u64) -> Self {
         let mut all = Self {
             rows: 0,
-            live: 0,
-            groups: Vec::new(),
-            before: OnceLock::new(),
+            root: Node::dead(0),
+            height: 0,
         };
         all.extend(rows);
         all
@@ -72,35 +183,32 @@ impl Deletions {
 
     /// What a bitmap file says.
     pub(crate) fn from_file(file: &BitmapFile) -> Self {
-        let piece = |chunk: &[u64]| {
-            let mut words = [0; WORDS];
-            words[..chunk.len()].copy_from_slice(chunk);
-            Arc::new(Piece {
-                words,
-                live: ones(chunk),
-            })
-        };
-        let group = |chunk: &[u64]| {
-            let pieces = chunk.chunks(WORDS).map(piece).collect();
-            Arc::new(Group {
-                pieces,
-                live: ones(chunk),
-            })
-        };
-        let groups = file.words.chunks(WORDS * PIECES).map(group).collect();
+        let mut nodes: Vec<Node> = file.words.chunks(WORDS).map(Node::leaf).collect();
+        let mut height = 0;
+        while nodes.len() > 1 {
+            nodes = nodes.chunks(FAN).map(Node::above).collect();
+            height += 1;
+        }
         Self {
             rows: file.rows,
-            live: ones(&file.words),
-            groups,
-            before: OnceLock::new(),
+            root: nodes.pop().unwrap_or_else(|| Node::dead(0)),
+            height,
         }
     }
 
     /// The same for a bitmap file.
     pub(crate) fn to_file(&self) -> BitmapFile {
-        let pieces = self.groups.iter().flat_map(|group| &group.pieces);
-        let mut words: Vec<u64> = pieces.flat_map(|piece| piece.words).collect();
-        words.truncate(to_usize(self.rows.div_ceil(64)));
+        let mut words = vec![0; to_usize(self.rows.div_ceil(64))];
+        self.root.visit(self.height, 0, &mut |first, living| {
+            let to = &mut words[to_usize(first / 64)..];
+            match living {
+                Living::All(rows) => to[..to_usize(rows / 64)].fill(u64::MAX),
+                Living::Some(leaf) => {
+                    let len = to.len().min(WORDS);
+                    to[..len].copy_from_slice(&leaf[..len]);
+                }
+            }
+        });
         BitmapFile {
             rows: self.rows,
             words,
@@ -114,95 +222,60 @@ impl Deletions {
 
     /// Deleted rows.
     pub(crate) fn deleted(&self) -> u64 {
-        self.rows - self.live
+        self.rows - self.root.live
     }
 
     /// Adds `rows` live rows at the end.
     pub(crate) fn extend(&mut self, rows: u64) {
         let end = self.rows + rows;
-        let empty = Arc::new(Piece {
-            words: [0; WORDS],
-            live: 0,
-        });
-        self.groups
-            .resize_with(to_usize(end.div_ceil(GROUP_ROWS)), Arc::default);
-        let first = to_usize(self.rows / GROUP_ROWS);
-        for (index, group) in self.groups.iter_mut().enumerate().skip(first) {
-            let left = end - index as u64 * GROUP_ROWS;
-            let pieces = to_usize(left.div_ceil(PIECE_ROWS)).min(PIECES);
-            Arc::make_mut(group)
-                .pieces
-                .resize_with(pieces, || Arc::clone(&empty));
+        while span(self.height) < end {
+            self.root = Node::above(std::slice::from_ref(&self.root));
+            self.height += 1;
         }
-        self.change(self.rows..end, true);
+        if rows > 0 {
+            self.root.change(self.height, self.rows..end, true);
+        }
         self.rows = end;
     }
 
     /// Deletes the rows of `run`; deleted ones stay deleted. Rows past the end are ignored.
     pub(crate) fn delete(&mut self, run: Run) {
         let end = (run.start + run.len).min(self.rows);
-        self.change(run.start.min(end)..end, false);
-    }
-
-    fn change(&mut self, rows: Range<u64>, alive: bool) {
-        let mut row = rows.start;
-        while row < rows.end {
-            let in_piece = row % PIECE_ROWS;
-            let end = rows.end.min(row - in_piece + PIECE_ROWS);
-            let group = Arc::make_mut(&mut self.groups[to_usize(row / GROUP_ROWS)]);
-            let piece = &mut group.pieces[to_usize(row % GROUP_ROWS / PIECE_ROWS)];
-            let piece = Arc::make_mut(piece);
-            let changed = set(&mut piece.words, in_piece..in_piece + (end - row), alive);
-            for live in [&mut piece.live, &mut group.live, &mut self.live] {
-                *live = if alive {
-                    *live + changed
-                } else {
-                    *live - changed
-                };
-            }
-            row = end;
+        if run.start < end {
+            self.root.change(self.height, run.start..end, false);
         }
-        self.before.take();
-    }
-
-    fn before(&self) -> &[u64] {
-        self.before.get_or_init(|| {
-            let counts = self.groups.iter().map(|group| group.live);
-            counts
-                .scan(0, |total, live| {
-                    let before = *total;
-                    *total += live;
-                    Some(before)
-                })
-                .collect()
-        })
     }
 
     /// The physical row of live row number `logical`, which is below the number of live rows.
     pub(crate) fn physical(&self, logical: u64) -> u64 {
-        let before = self.before();
-        let index = before.partition_point(|&b| b <= logical).saturating_sub(1);
-        let Some(group) = self.groups.get(index) else {
-            return self.rows;
-        };
-        let mut left = logical - before[index];
-        for (first, piece) in (index as u64 * GROUP_ROWS..)
-            .step_by(WORDS * 64)
-            .zip(&group.pieces)
-        {
-            if left >= piece.live {
-                left -= piece.live;
-                continue;
-            }
-            for (start, &word) in (first..).step_by(64).zip(&piece.words) {
-                let ones = u64::from(word.count_ones());
-                if left < ones {
-                    return start + nth_one(word, left);
+        let (mut node, mut height) = (&self.root, self.height);
+        let (mut left, mut first) = (logical, 0);
+        'down: loop {
+            match &node.below {
+                Below::Words(words) => {
+                    for (start, &word) in (first..).step_by(64).zip(words.iter()) {
+                        let ones = u64::from(word.count_ones());
+                        if left < ones {
+                            return start + nth_one(word, left);
+                        }
+                        left -= ones;
+                    }
+                    return self.rows;
                 }
-                left -= ones;
+                Below::Nodes(nodes) => {
+                    height -= 1;
+                    for below in nodes.iter() {
+                        if left < below.live {
+                            node = below;
+                            continue 'down;
+                        }
+                        left -= below.live;
+                        first += span(height);
+                    }
+                    return self.rows;
+                }
             }
         }
-        self.rows
     }
 
     /// The live rows as runs, ascending.
@@ -212,13 +285,12 @@ impl Deletions {
             Some(last) if last.start + last.len == start => last.len += len,
             _ => runs.push(Run { start, len }),
         };
-        let pieces = self.groups.iter().flat_map(|group| &group.pieces);
-        for (first, piece) in (0..).step_by(WORDS * 64).zip(pieces) {
-            if piece.live == PIECE_ROWS {
-                push(first, PIECE_ROWS);
-                continue;
-            }
-            for (start, &word) in (first..).step_by(64).zip(&piece.words) {
+        self.root.visit(self.height, 0, &mut |first, living| {
+            let words = match living {
+                Living::All(rows) => return push(first, rows),
+                Living::Some(words) => words,
+            };
+            for (start, &word) in (first..).step_by(64).zip(words) {
                 let mut rest = word;
                 while rest != 0 {
                     let low = rest.trailing_zeros();
@@ -227,17 +299,13 @@ impl Deletions {
                     rest &= u64::MAX.checked_shl(low + ones).unwrap_or(0);
                 }
             }
-        }
+        });
         runs
     }
 }
 
 fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
-}
-
-fn ones(words: &[u64]) -> u64 {
-    words.iter().map(|word| u64::from(word.count_ones())).sum()
 }
 
 /// Sets or clears the bits `rows` and tells how many that changed.
@@ -313,7 +381,7 @@ mod tests {
             }
             let live: Vec<u64> = (0..).zip(&model).filter(|(_, on)| **on).map(|(i, _)| i).collect();
             prop_assert_eq!(deletions.rows(), model.len() as u64);
-                prop_assert_eq!(deletions.deleted(), (model.len() - live.len()) as u64);
+            prop_assert_eq!(deletions.deleted(), (model.len() - live.len()) as u64);
             let from_runs: Vec<u64> = deletions.runs().iter().flat_map(|run| run.range()).collect();
             prop_assert_eq!(&from_runs, &live);
             let runs = deletions.runs();
@@ -321,9 +389,67 @@ mod tests {
             for (logical, &physical) in live.iter().enumerate().step_by(97) {
                 prop_assert_eq!(deletions.physical(logical as u64), physical);
             }
-            let again = Deletions::from_file(&deletions.to_file());
+            let mut again = Deletions::from_file(&deletions.to_file());
             prop_assert_eq!(again.runs(), deletions.runs());
             prop_assert_eq!(again.deleted(), deletions.deleted());
+            // What was read has no full nodes, and goes on as what was made.
+            for all in [&mut again, &mut deletions] {
+                all.extend(40_000);
+                all.delete(Run { start: model.len() as u64 / 2, len: 30_000 });
+            }
+            prop_assert_eq!(again.runs(), deletions.runs());
+            prop_assert_eq!(again.to_file().words, deletions.to_file().words);
         }
+    }
+
+    /// Nodes of `one` that `other` does not share.
+    fn own(one: &Node, other: Option<&Node>) -> usize {
+        match (&one.below, other.map(|other| &other.below)) {
+            (Below::Words(one), Some(Below::Words(other))) if Arc::ptr_eq(one, other) => 0,
+            (Below::Nodes(one), Some(Below::Nodes(other))) if Arc::ptr_eq(one, other) => 0,
+            (Below::Nodes(nodes), Some(Below::Nodes(others))) => {
+                let below = nodes.iter().enumerate();
+                1 + below
+                    .map(|(i, node)| own(node, others.get(i)))
+                    .sum::<usize>()
+            }
+            (Below::Nodes(nodes), _) => 1 + nodes.iter().map(|node| own(node, None)).sum::<usize>(),
+            (Below::Words(_), _) => 1,
+        }
+    }
+
+    #[test]
+    fn a_row_of_a_quarter_of_a_billion_copies_a_path() {
+        let rows = 250_000_000;
+        let all = Deletions::none(rows);
+        // Full nodes are made once a level and shared by their neighbours.
+        assert!(own(&all.root, None) > 100_000);
+        let mut some = all.clone();
+        assert_eq!(own(&some.root, Some(&all.root)), 0);
+        for i in 0..100 {
+            some.delete(Run {
+                start: i * 2_400_007,
+                len: 1,
+            });
+        }
+        let copied = own(&some.root, Some(&all.root));
+        assert!((100..=600).contains(&copied), "{copied} nodes");
+        assert_eq!((some.deleted(), some.runs().len()), (100, 100));
+        assert_eq!(some.physical(0), 1);
+        assert_eq!(some.physical(rows - 101), rows - 1);
+        assert_eq!(some.physical(2_400_006), 2_400_008);
+        some.delete(Run {
+            start: 0,
+            len: rows,
+        });
+        assert_eq!((some.deleted(), some.runs().len()), (rows, 0));
+        some.extend(1);
+        assert_eq!(
+            some.runs(),
+            [Run {
+                start: rows,
+                len: 1
+            }]
+        );
     }
 }
