@@ -3,12 +3,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 
+use datafusion::common::Result as DataFusionResult;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::prelude::SessionConfig;
 use tokio::sync::oneshot;
 
-use crate::error::SqlError;
+use crate::error::{SqlError, died};
 use crate::held::held;
 
 /// Work that the thread waiting for a statement does itself: commits, for it may hold the writer
@@ -70,8 +70,10 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> DataFusionResult<T> + Send + 'static,
 ) -> DataFusionResult<T> {
     let Some(errands) = config.get_extension::<Errands>() else {
-        let done = SpawnedTask::spawn_blocking(work).join().await;
-        return done.map_err(|died| DataFusionError::ExecutionJoin(Box::new(died)))?;
+        return SpawnedTask::spawn_blocking(work)
+            .join()
+            .await
+            .map_err(died)?;
     };
     let (done, result) = oneshot::channel();
     errands.ask(Box::new(move || {

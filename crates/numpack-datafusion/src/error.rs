@@ -1,9 +1,15 @@
 use std::io;
 
 use datafusion::common::DataFusionError;
+use tokio::task::JoinError;
 
 /// A result whose error is [`SqlError`].
 pub type Result<T> = std::result::Result<T, SqlError>;
+
+/// What a task that did not come to its end is for who waits for it.
+pub(crate) fn died(error: JoinError) -> DataFusionError {
+    DataFusionError::ExecutionJoin(Box::new(error))
+}
 
 /// Why a store could not be queried.
 #[derive(Debug, thiserror::Error)]

@@ -92,14 +92,15 @@ impl Query {
     ) -> Result<Self> {
         let logical = state.optimize(logical)?;
         let physical = planned(&state, &logical).await?;
+        let statistics = StatisticsContext::new();
         Ok(Self {
             connection: connection.clone(),
             schema: physical.schema(),
             work: Work::Plan(Arc::new(Planned {
                 logical,
                 state,
-                known_rows: known_rows(&*physical),
-                small: is_small(&*physical),
+                known_rows: known_rows(&*physical, &statistics),
+                small: is_small(&*physical, &statistics),
                 physical: Mutex::new(Some(physical)),
             })),
         })
@@ -253,10 +254,9 @@ impl Planned {
 }
 
 /// The number of rows of a plan, where its statistics are exact.
-fn known_rows(plan: &dyn ExecutionPlan) -> Option<usize> {
-    let everything = StatisticsArgs::new();
-    let statistics = StatisticsContext::new().compute(plan, &everything).ok()?;
-    exact(statistics.num_rows)
+fn known_rows(plan: &dyn ExecutionPlan, statistics: &StatisticsContext) -> Option<usize> {
+    let all = statistics.compute(plan, &StatisticsArgs::new()).ok()?;
+    exact(all.num_rows)
 }
 
 fn exact(number: Precision<usize>) -> Option<usize> {
@@ -267,19 +267,18 @@ fn exact(number: Precision<usize>) -> Option<usize> {
 }
 
 /// Whether a plan has one source, of a few rows in one part, and makes no more of them.
-fn is_small(plan: &dyn ExecutionPlan) -> bool {
+fn is_small(plan: &dyn ExecutionPlan, statistics: &StatisticsContext) -> bool {
     match plan.children().as_slice() {
         [] => {
-            let everything = StatisticsArgs::new();
-            let statistics = StatisticsContext::new().compute(plan, &everything);
-            let few = |statistics: Arc<Statistics>| {
-                let rows = exact(statistics.num_rows).is_some_and(|rows| rows <= SMALL_ROWS);
-                let bytes = exact(statistics.total_byte_size);
+            let few = |all: Arc<Statistics>| {
+                let rows = exact(all.num_rows).is_some_and(|rows| rows <= SMALL_ROWS);
+                let bytes = exact(all.total_byte_size);
                 rows && bytes.is_some_and(|bytes| bytes <= SMALL_BYTES)
             };
-            statistics.is_ok_and(few)
+            let all = statistics.compute(plan, &StatisticsArgs::new());
+            all.is_ok_and(few)
         }
-        [child] => !plan.is::<UnnestExec>() && is_small(&***child),
+        [child] => !plan.is::<UnnestExec>() && is_small(&***child, statistics),
         _ => false,
     }
 }

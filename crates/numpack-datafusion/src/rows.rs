@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -11,7 +10,7 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::JoinHandle;
 
 use crate::connection::Connection;
-use crate::error::{Result, SqlError};
+use crate::error::{Result, SqlError, died};
 use crate::runtime::{Asking, Pool, Threads, may_block};
 
 /// How many batches are computed ahead of who reads them.
@@ -108,7 +107,7 @@ impl Rows {
         // The end, unless the task died before it came there.
         match self.asking.wait(&mut running.task)? {
             Ok(()) => Ok(None),
-            Err(died) => Err(DataFusionError::ExecutionJoin(Box::new(died)).into()),
+            Err(error) => Err(died(error).into()),
         }
     }
 }

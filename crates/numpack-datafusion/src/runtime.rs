@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::errands::Errands;
-use crate::error::{Result, SqlError};
+use crate::error::{Result, SqlError, died};
 use crate::held::held;
 
 /// How often a waiting thread asks whether it should stop.
@@ -74,7 +74,7 @@ impl Threads {
         let mut task = pool.spawn(future);
         match asking.wait(&mut task) {
             Ok(Ok(result)) => result,
-            Ok(Err(died)) => Err(DataFusionError::ExecutionJoin(Box::new(died)).into()),
+            Ok(Err(error)) => Err(died(error).into()),
             Err(error) => {
                 task.abort();
                 self.retire(&pool);

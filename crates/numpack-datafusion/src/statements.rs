@@ -24,7 +24,7 @@ use crate::dml::node::count;
 use crate::dml::rule::verb;
 use crate::dml::statement::parse;
 use crate::errands;
-use crate::error::{Result, SqlError};
+use crate::error::{Result, SqlError, died};
 use crate::external;
 use crate::params::{Params, numbered};
 use crate::place::{Place, schema_and_name};
@@ -109,8 +109,7 @@ async fn perform(
 async fn apart<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    let done = SpawnedTask::spawn(work).join().await;
-    done.map_err(|died| DataFusionError::ExecutionJoin(Box::new(died)))?
+    SpawnedTask::spawn(work).join().await.map_err(died)?
 }
 
 /// Runs a COPY TO, and puts its files in place when all went well.

@@ -14,6 +14,7 @@ use crate::processor::nonzero_bits;
 ///
 /// # Panics
 /// If `out` is not `src.len()` divided by eight, rounded up.
+#[inline]
 pub fn pack_bools(src: &[u8], out: &mut [u8]) {
     assert!(
         out.len() == src.len().div_ceil(8),

@@ -6,7 +6,8 @@
 
 use std::ops::RangeInclusive;
 
-use crate::processor::{Fused, Work, nonzero_bits, run};
+use crate::bools::pack_bools;
+use crate::processor::{Fused, Work, run};
 
 /// Numbers by their rank: `a` comes before `b` where `a.rank() < b.rank()`.
 ///
@@ -32,28 +33,18 @@ const BLOCK: usize = 64;
 fn mark_by<T: Copy>(values: &[T], out: &mut [u8], is_in: impl Fn(T) -> bool) {
     let (blocks, rest) = values.as_chunks::<BLOCK>();
     let (whole, last) = out.split_at_mut(blocks.len() * (BLOCK / 8));
-    for (block, bits) in blocks.iter().zip(whole.as_chunks_mut().0) {
+    for (block, bits) in blocks.iter().zip(whole.as_chunks_mut::<{ BLOCK / 8 }>().0) {
         let mut flags = [0; BLOCK];
         for (flag, &value) in flags.iter_mut().zip(block) {
             *flag = u8::from(is_in(value));
         }
-        *bits = packed(&flags);
+        pack_bools(&flags, bits);
     }
     let mut flags = [0; BLOCK];
     for (flag, &value) in flags.iter_mut().zip(rest) {
         *flag = u8::from(is_in(value));
     }
-    last.copy_from_slice(&packed(&flags)[..last.len()]);
-}
-
-#[inline(always)]
-fn packed(flags: &[u8; BLOCK]) -> [u8; BLOCK / 8] {
-    let mut bits = [0; BLOCK / 8];
-    let (pairs, _) = flags.as_chunks::<8>().0.as_chunks::<2>();
-    for (to, [low, high]) in bits.as_chunks_mut().0.iter_mut().zip(pairs) {
-        *to = nonzero_bits(*low, *high);
-    }
-    bits
+    pack_bools(&flags[..rest.len()], last);
 }
 
 macro_rules! ranked {

@@ -22,9 +22,6 @@ const TASK_BYTES: u64 = 4 << 20;
 /// Chunks of one task: the positions of a million rows take 8 MB.
 const MOST_CHUNKS: u64 = 128;
 
-/// What passes of the chunks of a task, up to the first that is an error.
-type Survivors = (Vec<Rows>, Option<DataFusionError>);
-
 /// The rows that pass all filters of `scan`, at most `fetch`, as rows of full batches, in order.
 pub(super) fn filtered(
     scan: &Arc<Scan>,
@@ -60,8 +57,8 @@ struct Filtering {
     looks: Option<Looks>,
     pending: Pending,
     ready: VecDeque<Rows>,
-    /// What passes of the chunks that other threads have, in order.
-    tasks: FuturesOrdered<BoxFuture<'static, DataFusionResult<Survivors>>>,
+    /// What passes of the chunks that other threads have, in order, each up to the first error.
+    tasks: FuturesOrdered<BoxFuture<'static, DataFusionResult<Vec<DataFusionResult<Rows>>>>>,
     chunks_of_task: usize,
     threads: usize,
     done: bool,
@@ -113,12 +110,12 @@ impl Filtering {
             self.tasks
                 .push_back(task(move || Ok(scan.survivors_of_all(chunks))));
         }
-        let (survivors, error) = self.tasks.next().await.transpose()?.unwrap_or_default();
-        for rows in survivors {
-            self.ready.extend(self.pending.push(rows));
-        }
-        if let Some(error) = error.filter(|_| !self.pending.is_done()) {
-            return Err(error);
+        for survivors in self.tasks.next().await.transpose()?.unwrap_or_default() {
+            // Nobody asks for an error behind the limit.
+            if self.pending.is_done() {
+                break;
+            }
+            self.ready.extend(self.pending.push(survivors?));
         }
         if self.tasks.is_empty() && self.chunks.rows_left() == 0 {
             self.finish();
@@ -158,15 +155,16 @@ impl Filtering {
 }
 
 impl Scan {
-    fn survivors_of_all(&self, chunks: Vec<Rows>) -> Survivors {
+    /// As [`survivors_of`](Self::survivors_of) of each chunk, up to the first error.
+    fn survivors_of_all(&self, chunks: Vec<Rows>) -> Vec<DataFusionResult<Rows>> {
         let mut survivors = Vec::with_capacity(chunks.len());
         for chunk in chunks {
-            match self.survivors_of(chunk) {
-                Ok(rows) => survivors.push(rows),
-                Err(error) => return (survivors, Some(error)),
+            survivors.push(self.survivors_of(chunk));
+            if survivors.last().is_some_and(Result::is_err) {
+                break;
             }
         }
-        (survivors, None)
+        survivors
     }
 
     /// The rows of a chunk that pass, in the order of the scan.

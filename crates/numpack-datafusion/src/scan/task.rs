@@ -1,7 +1,9 @@
+use datafusion::common::Result as DataFusionResult;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+
+use crate::error::died;
 
 /// Starts `work` as a task of its own, and gives what it gives. Dropping this stops it where it has
 /// not begun.
@@ -9,9 +11,5 @@ pub(super) fn task<T: Send + 'static>(
     work: impl FnOnce() -> DataFusionResult<T> + Send + 'static,
 ) -> BoxFuture<'static, DataFusionResult<T>> {
     let started = SpawnedTask::spawn(async move { work() });
-    let done = started.join_unwind().map(|done| match done {
-        Ok(done) => done,
-        Err(died) => Err(DataFusionError::ExecutionJoin(Box::new(died))),
-    });
-    done.boxed()
+    async move { started.join_unwind().await.map_err(died)? }.boxed()
 }

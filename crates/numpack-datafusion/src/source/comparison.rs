@@ -151,6 +151,17 @@ impl Number {
     }
 }
 
+/// All comparisons that are made with numbers.
+#[cfg(test)]
+pub(super) const OPERATORS: [Operator; 6] = [
+    Operator::Eq,
+    Operator::NotEq,
+    Operator::Lt,
+    Operator::LtEq,
+    Operator::Gt,
+    Operator::GtEq,
+];
+
 #[cfg(test)]
 mod tests {
     use arrow::array::{
@@ -160,15 +171,6 @@ mod tests {
     use arrow::datatypes::Field;
 
     use super::*;
-
-    const OPERATORS: [Operator; 6] = [
-        Operator::Eq,
-        Operator::NotEq,
-        Operator::Lt,
-        Operator::LtEq,
-        Operator::Gt,
-        Operator::GtEq,
-    ];
 
     fn binary(
         left: Arc<dyn PhysicalExpr>,

@@ -89,6 +89,7 @@ mod tests {
     use arrow::compute::kernels::cmp;
 
     use super::*;
+    use crate::source::comparison::OPERATORS;
 
     /// Compares by arrow's own kernels, whose order the rewrite has to keep.
     #[test]
@@ -132,14 +133,7 @@ mod tests {
         let wide_column: Float64Array = values.iter().map(|&x| Some(f64::from(x))).collect();
         let mut rewritten = 0;
         for number in numbers {
-            for op in [
-                Operator::Eq,
-                Operator::NotEq,
-                Operator::Lt,
-                Operator::LtEq,
-                Operator::Gt,
-                Operator::GtEq,
-            ] {
+            for op in OPERATORS {
                 let Some((narrow_op, narrow_number)) = narrow(op, number) else {
                     continue;
                 };

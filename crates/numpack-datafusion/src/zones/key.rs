@@ -11,7 +11,7 @@ use arrow::datatypes::{
     DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use numpack_kernels::{Number, extremes};
+use numpack_kernels::{Number, Ranked, extremes};
 
 type Half = <Float16Type as ArrowPrimitiveType>::Native;
 
@@ -153,8 +153,7 @@ fn widest_zeros(low: i64, high: i64, zero: i64) -> (i64, i64) {
 }
 
 fn f64_key(value: f64) -> i64 {
-    let bits = value.to_bits().cast_signed();
-    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
+    value.rank().cast_signed() ^ TOP
 }
 
 fn f64_of(key: i64) -> f64 {
@@ -163,8 +162,7 @@ fn f64_of(key: i64) -> f64 {
 }
 
 fn f32_key(value: f32) -> i64 {
-    let bits = value.to_bits().cast_signed();
-    i64::from(bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed())
+    value.rank().cast_signed() + i64::from(i32::MIN)
 }
 
 /// NaN for a number that is no key.
