@@ -254,7 +254,11 @@ impl Deletions {
             match &node.below {
                 Below::Words(words) => {
                     for (start, &word) in (first..).step_by(64).zip(words.iter()) {
-                        let ones = u64::from(word.count_ones());
+                        // Most words are full where few rows are deleted, and counting takes longer.
+                        let ones = match word {
+                            u64::MAX => 64,
+                            word => u64::from(word.count_ones()),
+                        };
                         if left < ones {
                             return start + nth_one(word, left);
                         }
@@ -275,6 +279,25 @@ impl Deletions {
                     return self.rows;
                 }
             }
+        }
+    }
+
+    /// The physical rows of `len` live rows from `logical` on as runs, ascending.
+    pub(crate) fn physical_runs(&self, logical: u64, len: u64, runs: &mut Vec<(u64, u64)>) {
+        let Some(last) = len.checked_sub(1) else {
+            return;
+        };
+        let first = self.physical(logical);
+        if last > 0 && self.physical(logical + last) != first + last {
+            // Something is deleted in between.
+            let half = len / 2;
+            self.physical_runs(logical, half, runs);
+            self.physical_runs(logical + half, len - half, runs);
+            return;
+        }
+        match runs.last_mut() {
+            Some((start, before)) if *start + *before == first => *before += len,
+            _ => runs.push((first, len)),
         }
     }
 
@@ -325,13 +348,21 @@ fn set(words: &mut [u64; WORDS], rows: Range<u64>, alive: bool) -> u64 {
     changed
 }
 
-/// The position of the one bit of `word` that has `n` one bits below it.
+/// The position of the one bit of `word` that has `n` one bits below it. The counts of all bytes side by
+/// side: S. Vigna, Broadword Implementation of Rank/Select Queries, WEA 2008.
 fn nth_one(word: u64, n: u64) -> u64 {
-    let mut rest = word;
-    for _ in 0..n {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let twos = word - (word >> 1 & (0x55 * EACH));
+    let fours = (twos & (0x33 * EACH)) + (twos >> 2 & (0x33 * EACH));
+    // Byte `i` has the ones of the bytes up to the `i`th.
+    let up_to = ((fours + (fours >> 4)) & (0x0f * EACH)).wrapping_mul(EACH);
+    let byte = (0..7).filter(|i| up_to >> (8 * i) & 0xff <= n).count();
+    let bits = 8 * byte as u64;
+    let mut rest = word >> bits;
+    for _ in up_to << 8 >> bits & 0xff..n {
         rest &= rest - 1;
     }
-    u64::from(rest.trailing_zeros())
+    bits + u64::from(rest.trailing_zeros())
 }
 
 #[cfg(test)]
@@ -388,6 +419,10 @@ mod tests {
             prop_assert!(runs.windows(2).all(|w| w[0].start + w[0].len < w[1].start), "runs touch");
             for (logical, &physical) in live.iter().enumerate().step_by(97) {
                 prop_assert_eq!(deletions.physical(logical as u64), physical);
+                let some = &live[logical..live.len().min(logical + logical % 3_000)];
+                let mut runs = Vec::new();
+                deletions.physical_runs(logical as u64, some.len() as u64, &mut runs);
+                prop_assert_eq!(runs, crate::selection::runs_of(some.iter().copied()));
             }
             let mut again = Deletions::from_file(&deletions.to_file());
             prop_assert_eq!(again.runs(), deletions.runs());
@@ -399,6 +434,23 @@ mod tests {
             }
             prop_assert_eq!(again.runs(), deletions.runs());
             prop_assert_eq!(again.to_file().words, deletions.to_file().words);
+        }
+    }
+
+    #[test]
+    fn every_one_is_found() {
+        for word in [
+            1,
+            u64::MAX,
+            1 << 63,
+            0x8000_0000_0000_0001,
+            0x0123_4567_89ab_cdef,
+            0xff00_ff00_00ff_00ff,
+        ] {
+            let ones = (0..64).filter(|bit| word >> bit & 1 == 1);
+            for (n, bit) in (0..).zip(ones) {
+                assert_eq!(nth_one(word, n), bit, "{word:x}");
+            }
         }
     }
 

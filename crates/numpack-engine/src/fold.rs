@@ -4,6 +4,7 @@
 //! still has every row. And only while nobody has the file mapped, which the exclusive lock of the
 //! inode tells.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -185,8 +186,13 @@ impl WriteGuard<'_> {
         if touched < asked.unwrap_or(0) {
             return Ok(());
         }
-        let exact = array.overlay.pages();
-        let more = if exact < many && !array.overlay.is_crowded() {
+        // Counted exactly only where it matters: that takes as long as half a fold.
+        let exact = if array.overlay.is_crowded() {
+            many
+        } else {
+            array.overlay.pages()
+        };
+        let more = if exact < many {
             many - exact
         } else {
             if durability != Durability::None {
@@ -254,10 +260,14 @@ fn lock_exclusive(file: &dyn File) -> std::io::Result<bool> {
     Ok(false)
 }
 
-/// Bytes of a file that are read, patched and written as one where many rows lie in them.
+/// A part of a file that is read, patched and written back where many rows lie in it, together with its
+/// neighbours of which the same holds.
 const BLOCK: u64 = 64 << 10;
 /// Rows in a block from which on that costs less than writing each of them.
 const DENSE: usize = 8;
+/// Bytes written at once: a write costs what the pages do that the kernel keeps together, up to 2 MiB,
+/// however few of them it is to.
+const LONGEST: u64 = 512 << 10;
 
 fn write_pieces(
     file: &dyn File,
@@ -266,45 +276,129 @@ fn write_pieces(
     width: u64,
     file_len: u64,
 ) -> std::io::Result<()> {
-    let mut block: Vec<(u64, &[u8])> = Vec::new();
-    let mut buf = Vec::new();
-    for piece in pieces {
-        let at = piece.start * width;
-        if block
-            .first()
-            .is_some_and(|(first, _)| first / BLOCK != at / BLOCK)
-        {
-            write_block(file, &block, file_len, &mut buf)?;
-            block.clear();
+    let bytes = |piece: &Piece| (piece.start * width, patches[piece.patch()].bytes(piece));
+    let mut dense = Dense::default();
+    for group in
+        pieces.chunk_by(|one, next| one.start * width / BLOCK == next.start * width / BLOCK)
+    {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            continue;
+        };
+        let rows = first.start * width..last.end() * width;
+        // The last piece may reach far into the next blocks.
+        if group.len() < DENSE || rows.end - rows.start > 2 * BLOCK || rows.end > file_len {
+            dense.write(file)?;
+            for (at, rows) in group.iter().map(bytes) {
+                write_all_at(file, rows, at)?;
+            }
+            continue;
         }
-        block.push((at, patches[piece.patch()].bytes(piece)));
+        let blocks = rows.start / BLOCK..rows.end.div_ceil(BLOCK);
+        if !dense.reaches(&blocks) {
+            dense.write(file)?;
+        }
+        dense.add(&rows, group.iter().map(bytes));
     }
-    write_block(file, &block, file_len, &mut buf)
+    dense.write(file)
 }
 
-/// Writes pieces that begin in the same block, ascending.
-fn write_block(
-    file: &dyn File,
-    pieces: &[(u64, &[u8])],
-    file_len: u64,
-    buf: &mut Vec<u8>,
-) -> std::io::Result<()> {
-    let (Some(&(first, _)), Some(&(last, bytes))) = (pieces.first(), pieces.last()) else {
-        return Ok(());
-    };
-    let end = last + bytes.len() as u64;
-    // The last piece may reach far into the next blocks.
-    if pieces.len() < DENSE || end - first > 2 * BLOCK || end > file_len {
-        for (at, bytes) in pieces {
-            write_all_at(file, bytes, *at)?;
+/// Rows, ascending, in blocks next to each other that all have many.
+#[derive(Default)]
+struct Dense<'a> {
+    bytes: Range<u64>,
+    pieces: Vec<(u64, &'a [u8])>,
+    buf: Vec<u8>,
+}
+
+impl<'a> Dense<'a> {
+    /// Whether these blocks are as near as is worth writing at once.
+    fn reaches(&self, blocks: &Range<u64>) -> bool {
+        self.bytes.end.div_ceil(BLOCK) >= blocks.start
+            && blocks.end * BLOCK - self.bytes.start <= LONGEST
+    }
+
+    fn add(&mut self, bytes: &Range<u64>, pieces: impl Iterator<Item = (u64, &'a [u8])>) {
+        if self.pieces.is_empty() {
+            self.bytes.start = bytes.start;
         }
-        return Ok(());
+        self.bytes.end = bytes.end;
+        self.pieces.extend(pieces);
     }
-    buf.resize(usize::try_from(end - first).unwrap_or(usize::MAX), 0);
-    read_exact_at(file, buf, first)?;
-    for (at, bytes) in pieces {
-        let at = usize::try_from(at - first).unwrap_or(usize::MAX);
-        buf[at..at + bytes.len()].copy_from_slice(bytes);
+
+    /// Writes them, with what is between them as it is in the file, and begins anew.
+    fn write(&mut self, file: &dyn File) -> std::io::Result<()> {
+        if self.pieces.is_empty() {
+            return Ok(());
+        }
+        let (start, len) = (self.bytes.start, self.bytes.end - self.bytes.start);
+        self.buf
+            .resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
+        read_exact_at(file, &mut self.buf, start)?;
+        for (at, bytes) in self.pieces.drain(..) {
+            let at = usize::try_from(at - start).unwrap_or(usize::MAX);
+            self.buf[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        write_all_at(file, &self.buf, start)
     }
-    write_all_at(file, buf, first)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fs::{Fs as _, MemoryFs, Open};
+
+    const WIDTH: u64 = 40;
+    const BLOCKS: u64 = 25;
+
+    fn byte(n: usize) -> u8 {
+        u8::try_from(n % 251).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        /// Blocks with no, few, many and all rows in any order, and a piece as long as several of them.
+        #[test]
+        fn rows_of_many_blocks_are_all_written(
+            steps in prop::collection::vec(prop_oneof![Just(0), Just(700), Just(60), Just(7), Just(1)], 25),
+            long in 0..BLOCKS * BLOCK / WIDTH - 5000,
+            cut in 0..2000_u64,
+        ) {
+            let rows_each = BLOCK / WIDTH + 1;
+            let mut runs: Vec<(u64, u64)> = Vec::new();
+            for (block, &step) in (0..BLOCKS).zip(&steps) {
+                let first = (block * BLOCK).div_ceil(WIDTH);
+                let rows = (first..first + rows_each).step_by(if step == 0 { 1 << 20 } else { step });
+                runs.extend(rows.filter(|row| (row * WIDTH) / BLOCK == block).map(|row| (row, 1)));
+            }
+            runs.retain(|&(row, _)| !(long..long + 5000).contains(&row));
+            let at = runs.partition_point(|&(row, _)| row < long);
+            runs.insert(at, (long, 5000));
+            let count: u64 = runs.iter().map(|run| run.1).sum();
+            let patch = Arc::new(Patch {
+                runs: runs.into(),
+                rows: (0..usize::try_from(count * WIDTH).unwrap()).map(byte).collect(),
+                row_bytes: usize::try_from(WIDTH).unwrap(),
+            });
+            // The last rows may end where the file does, or behind it.
+            let len = (BLOCKS * BLOCK - cut).max((long + 5000) * WIDTH);
+            let mut model = vec![255; usize::try_from(len).unwrap()];
+            let dir = MemoryFs::default().open_dir(Path::new("d"), true).unwrap();
+            let file = dir.open("data", Open::Create).unwrap();
+            write_all_at(&*file, &model, 0).unwrap();
+            for (at, bytes) in patch.placed() {
+                model.resize(model.len().max(at + bytes.len()), 0);
+                model[at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            let pieces: Vec<Piece> = patch.pieces(0).collect();
+            write_pieces(&*file, &[&patch], &pieces, WIDTH, len).unwrap();
+            let mut written = vec![0; model.len()];
+            read_exact_at(&*file, &mut written, 0).unwrap();
+            prop_assert!(written == model);
+            prop_assert_eq!(file.stat().unwrap().len, model.len() as u64);
+        }
+    }
 }

@@ -73,7 +73,7 @@ impl Piece {
         self.patch as usize
     }
 
-    fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.start + self.len
     }
 
@@ -103,16 +103,51 @@ pub(crate) fn pages_of(runs: impl Iterator<Item = (u64, u64)>, row_bytes: usize)
 
 /// Pieces in any order as pieces that are ascending and disjoint, where several overlap the newest.
 pub(crate) fn flatten(mut pieces: Vec<Piece>) -> Vec<Piece> {
-    // Stable, and so fast on what is made of a few sorted lists.
-    pieces.sort_by_key(|piece| piece.start);
+    sort(&mut pieces);
     let disjoint = |pair: &[Piece]| pair[0].end() <= pair[1].start;
     if pieces.windows(2).all(disjoint) {
         return pieces;
     }
-    let mut flat: Vec<Piece> = Vec::with_capacity(pieces.len());
+    let mut flat = Vec::with_capacity(pieces.len());
+    let mut rest = pieces.as_slice();
+    while let Some(&first) = rest.first() {
+        // Those that overlap, one or several of them.
+        let (mut together, mut end, mut same) = (1, first.end(), true);
+        while let Some(next) = rest.get(together).filter(|next| next.start < end) {
+            same &= (next.start, next.len) == (first.start, first.len);
+            end = end.max(next.end());
+            together += 1;
+        }
+        let (overlapping, after) = rest.split_at(together);
+        if same {
+            flat.extend(overlapping.iter().max_by_key(|piece| piece.patch));
+        } else {
+            newest(overlapping, &mut flat);
+        }
+        rest = after;
+    }
+    flat
+}
+
+/// Sorts by where they start.
+fn sort(pieces: &mut [Piece]) {
+    /// Up to here a merge sort finds out by itself that there is not much to merge.
+    const FEW: usize = 8;
+    let falls = pieces
+        .windows(2)
+        .filter(|pair| pair[0].start > pair[1].start);
+    if pieces.len() < 1024 || falls.take(FEW).count() < FEW {
+        pieces.sort_by_key(|piece| piece.start);
+    } else {
+        radsort::sort_by_key(pieces, |piece| piece.start);
+    }
+}
+
+/// Adds what is newest of pieces that overlap, sorted by where they start, to `flat`.
+fn newest(pieces: &[Piece], flat: &mut Vec<Piece>) {
     // Pieces that begin at or before `at` and may reach behind it, the newest on top.
     let mut open: BinaryHeap<(u32, u64, u32, u64)> = BinaryHeap::new();
-    let mut waiting = pieces.into_iter().peekable();
+    let mut waiting = pieces.iter().peekable();
     let mut at = 0;
     loop {
         while open
@@ -123,7 +158,7 @@ pub(crate) fn flatten(mut pieces: Vec<Piece>) -> Vec<Piece> {
         }
         let Some(&(patch, start, skipped, len)) = open.peek() else {
             let Some(next) = waiting.next() else {
-                return flat;
+                return;
             };
             at = next.start;
             open.push((next.patch, next.start, next.at, next.len));

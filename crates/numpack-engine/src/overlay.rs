@@ -12,9 +12,12 @@ use parking_lot::RwLock;
 
 use crate::index::{Index, Patch, Piece, flatten, pages_of};
 
-/// From so many stretches of rows on, each record's own, a chain is squashed, or, if that does not make
-/// it much shorter, is worth folding into its file: a view is patched stretch by stretch.
+/// From so many stretches of rows on, each record's own, a chain is worth folding into its file: a view
+/// is patched stretch by stretch.
 const CROWDED: usize = 256 << 10;
+/// From so many on it is squashed, if that makes it much shorter. Folding, which a writer tries before,
+/// looks through the chain as well, and may make this needless.
+const SQUASHED: usize = CROWDED + CROWDED / 8;
 
 /// The pending rows of a generation. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +110,7 @@ impl Overlay {
         if let Some(link) = &self.0
             && link.stretches >= link.squash_at
         {
-            *self = link.squashed();
+            *self = self.squashed();
         }
     }
 
@@ -122,7 +125,7 @@ impl Overlay {
                 link.squash_at,
                 Arc::clone(&link.index),
             ),
-            None => (lsn, 1, 0, CROWDED, Arc::default()),
+            None => (lsn, 1, 0, SQUASHED, Arc::default()),
         };
         *self = Self(Some(Arc::new(Link {
             stretches: stretches + patch.runs.len(),
@@ -225,8 +228,43 @@ impl Overlay {
         for (i, patch) in patches.iter().enumerate() {
             pieces.extend(patch.pieces(i));
         }
-        let pieces = flatten(pieces);
-        (patches, pieces)
+        (patches, flatten(pieces))
+    }
+
+    /// The same rows as one link, or, where few of them were replaced since, this chain with a later time
+    /// to look again.
+    fn squashed(&self) -> Self {
+        let Some(link) = &self.0 else {
+            return Self::default();
+        };
+        let (patches, pieces) = self.flat();
+        if pieces.len() > link.stretches / 2 {
+            return Self(Some(Arc::new(Link {
+                patch: Arc::clone(&link.patch),
+                before: link.before.clone(),
+                index: Arc::clone(&link.index),
+                own: OnceLock::new(),
+                squash_at: 2 * link.stretches,
+                ..**link
+            })));
+        }
+        let row_bytes = link.patch.row_bytes;
+        let mut runs = Vec::with_capacity(pieces.len());
+        let mut rows = Vec::new();
+        for piece in &pieces {
+            runs.push((piece.start, piece.len));
+            rows.extend_from_slice(patches[piece.patch()].bytes(piece));
+        }
+        let mut squashed = Self::default();
+        squashed.link(
+            link.lsn,
+            Patch {
+                runs: runs.into(),
+                rows: rows.into(),
+                row_bytes,
+            },
+        );
+        squashed
     }
 }
 
@@ -247,40 +285,6 @@ impl Link {
             index.add(missing.into_iter().rev());
         }
         joins
-    }
-
-    /// The same rows as one link, or, where few of them were replaced since, this chain with a later time
-    /// to look again.
-    fn squashed(&self) -> Overlay {
-        let whole = Overlay(Some(Arc::new(Self {
-            patch: Arc::clone(&self.patch),
-            before: self.before.clone(),
-            index: Arc::clone(&self.index),
-            own: OnceLock::new(),
-            squash_at: 2 * self.stretches,
-            ..*self
-        })));
-        let (patches, pieces) = whole.flat();
-        if pieces.len() > self.stretches / 2 {
-            return whole;
-        }
-        let row_bytes = self.patch.row_bytes;
-        let mut runs = Vec::with_capacity(pieces.len());
-        let mut rows = Vec::new();
-        for piece in &pieces {
-            runs.push((piece.start, piece.len));
-            rows.extend_from_slice(patches[piece.patch()].bytes(piece));
-        }
-        let mut squashed = Overlay::default();
-        squashed.link(
-            self.lsn,
-            Patch {
-                runs: runs.into(),
-                rows: rows.into(),
-                row_bytes,
-            },
-        );
-        squashed
     }
 }
 
@@ -388,7 +392,7 @@ mod tests {
     fn a_long_chain_of_few_rows_is_squashed_and_one_of_many_is_crowded() {
         let mut few = Overlay::default();
         let mut half = Overlay::default();
-        for lsn in 1..=CROWDED as u64 + 10 {
+        for lsn in 1..=SQUASHED as u64 + 10 {
             push(&mut few, lsn, &[(lsn % 5, 1)], byte(lsn));
             if lsn == CROWDED as u64 / 2 {
                 half = few.clone();
@@ -398,7 +402,7 @@ mod tests {
         assert_eq!(stretches, 5 + 10);
         assert!(!few.is_crowded() && !half.is_crowded());
         let last = |n: u64| byte((n - 4..=n).find(|lsn| lsn % 5 == 0).unwrap());
-        assert_eq!(patched(&few, 5)[0], last(CROWDED as u64 + 10));
+        assert_eq!(patched(&few, 5)[0], last(SQUASHED as u64 + 10));
         assert_eq!(patched(&half, 5)[0], last(CROWDED as u64 / 2));
 
         let mut many = Overlay::default();
@@ -408,7 +412,11 @@ mod tests {
         let odd: Vec<(u64, u64)> = runs.iter().map(|(i, _)| (i + 1, 1)).collect();
         push(&mut many, 2, &odd, 1);
         assert!(many.is_crowded());
-        assert_eq!(many.0.as_ref().unwrap().squash_at, 2 * CROWDED);
+        // Looked through only when nobody has folded it until then.
+        assert_eq!(many.0.as_ref().unwrap().squash_at, SQUASHED);
+        let others: Vec<(u64, u64)> = runs.iter().map(|(i, _)| (i + CROWDED as u64, 1)).collect();
+        push(&mut many, 3, &others[..SQUASHED - CROWDED], 1);
+        assert_eq!(many.0.as_ref().unwrap().squash_at, 2 * SQUASHED);
     }
 
     proptest! {
@@ -439,7 +447,7 @@ mod tests {
                 }
                 states.push((overlay.clone(), model.clone()));
             }
-            let squashed = overlay.0.as_ref().map(|link| link.squashed()).unwrap();
+            let squashed = overlay.squashed();
             prop_assert_eq!(&patched(&squashed, rows as u64), &model);
             for (overlay, model) in states.iter().rev() {
                 prop_assert_eq!(&patched(overlay, rows as u64), model);

@@ -10,7 +10,7 @@ use parking_lot::RwLockReadGuard;
 
 use crate::error::{Error, Result};
 use crate::options::Options;
-use crate::selection::{RowSet, Selection, runs_of};
+use crate::selection::{RowSet, Selection};
 use crate::snapshot::ArraySnapshot;
 use crate::staging::{Head, RowSource, Staged, write_hashed};
 use crate::state::{ArrayState, Location, State, row_shape};
@@ -340,8 +340,11 @@ impl<'g, 'a> Plan<'g, 'a> {
         let runs = match &array.deletions {
             None => runs,
             Some(deletions) => {
-                let rows = runs.iter().flat_map(|&(start, len)| start..start + len);
-                runs_of(rows.map(|row| deletions.physical(row)))
+                let mut physical = Vec::with_capacity(runs.len());
+                for (start, len) in runs {
+                    deletions.physical_runs(start, len, &mut physical);
+                }
+                physical
             }
         };
         let delete = DeleteRows {

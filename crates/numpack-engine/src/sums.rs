@@ -241,7 +241,7 @@ impl Sums {
                     }
                     seen = Some(block);
                     let whole = from <= start && end <= to;
-                    open = self.before_block(block, whole, file, &mut buf) && settle;
+                    open = self.before_block(block, whole, settle, file, &mut buf);
                 }
                 if open {
                     let (first, last) = (from.max(start), to.min(end));
@@ -255,17 +255,20 @@ impl Sums {
         }
     }
 
-    /// Compares a block that rows are about to be written over, unless they are the `whole` of it, and tells
-    /// whether it is what it should be. `buf` then has it, if a sum is to be made of it.
+    /// Compares a block that rows are about to be written over, unless they are the `whole` of it. Tells, with
+    /// `settle`, whether it is what it should be: `buf` then has it.
     fn before_block(
         &mut self,
         block: u64,
         whole: bool,
+        settle: bool,
         file: &dyn File,
         buf: &mut Vec<u8>,
     ) -> bool {
         let (stale, sum) = (self.is_stale(block), self.known(block));
-        if !stale && sum.is_none() {
+        // What was written over before has nothing to be compared with.
+        let nothing = if stale { !settle } else { sum.is_none() };
+        if nothing {
             return false;
         }
         let fits = if whole {
@@ -277,7 +280,7 @@ impl Sums {
         if !stale {
             self.written_over(block, fits);
         }
-        fits
+        settle && fits
     }
 
     fn written_over(&mut self, block: u64, fits: bool) {

@@ -8,6 +8,7 @@ mod real;
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -155,6 +156,9 @@ pub trait File: Debug + Send + Sync {
     /// # Errors
     /// What the operating system says.
     fn sync_data(&self) -> io::Result<()>;
+    /// Asks that these bytes be on their way to disk, without waiting or promising anything: a later flush
+    /// has less to wait for.
+    fn begin_sync(&self, _bytes: Range<u64>) {}
     /// Takes a lock if nobody holds one against it. Never used to turn one kind into the other.
     ///
     /// # Errors

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::io::{self, IoSlice};
+use std::ops::Range;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -210,6 +213,22 @@ impl File for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[expect(unsafe_code, reason = "rustix does not have this call")]
+    fn begin_sync(&self, bytes: Range<u64>) {
+        let (Ok(start), Ok(len)) = (
+            i64::try_from(bytes.start),
+            i64::try_from(bytes.end.saturating_sub(bytes.start)),
+        ) else {
+            return;
+        };
+        // What fails here fails again in the flush, which is the one that is asked.
+        // SAFETY: a call with an open descriptor and three numbers, which touches no memory of ours.
+        let _later = unsafe {
+            libc::sync_file_range(self.0.as_raw_fd(), start, len, libc::SYNC_FILE_RANGE_WRITE)
+        };
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
