@@ -289,7 +289,10 @@ impl Deletions {
         };
         let first = self.physical(logical);
         if last > 0 && self.physical(logical + last) != first + last {
-            // Something is deleted in between.
+            // Something is deleted in between. A few rows are looked up faster than what is between them.
+            if len <= 8 {
+                return (logical..logical + len).for_each(|row| self.physical_runs(row, 1, runs));
+            }
             let half = len / 2;
             self.physical_runs(logical, half, runs);
             self.physical_runs(logical + half, len - half, runs);

@@ -69,15 +69,29 @@ impl WriteGuard<'_> {
         arrays.filter(|array| choose(array)).cloned().collect()
     }
 
+    /// The data file of an array, locked so that nobody maps it; none if somebody does.
+    fn lock_unmapped(&mut self, array: &ArrayState) -> Result<Option<Arc<dyn File>>> {
+        let file = self.data_file(array)?;
+        self.shared.pins.give_back_all();
+        let locked = lock_exclusive(&*file)
+            .map_err(|source| self.io("lock", &array.name.data_file(), source))?;
+        Ok(locked.then_some(file))
+    }
+
+    fn unlock(&mut self, file: &dyn File) {
+        if file.unlock().is_err() {
+            // Then the lock goes with the descriptor.
+            self.writer.data = None;
+        }
+    }
+
     /// Folds the rows of one array, all of which must be on disk in the journal; false if somebody has
     /// the file mapped. The `last` one before a checkpoint makes block sums.
     fn fold(&mut self, array: &ArrayState, flush: bool, last: bool) -> Result<bool> {
-        let file = self.data_file(array)?;
-        let own = array.name.data_file();
-        self.shared.pins.give_back_all();
-        if !lock_exclusive(&*file).map_err(|source| self.io("lock", &own, source))? {
+        let Some(file) = self.lock_unmapped(array)? else {
             return Ok(false);
-        }
+        };
+        let own = array.name.data_file();
         let (patches, pieces) = array.overlay.flat();
         let width = array.meta.row_bytes();
         let book = &mut self.writer.sums;
@@ -97,10 +111,7 @@ impl WriteGuard<'_> {
                 Ok(())
             }
         });
-        if file.unlock().is_err() {
-            // Then the lock goes with the descriptor.
-            self.writer.data = None;
-        }
+        self.unlock(&*file);
         flushed.map(|()| true)
     }
 
@@ -179,32 +190,35 @@ impl WriteGuard<'_> {
         let many = self.options.limits.pages;
         let touched = array.overlay.pages_at_most();
         let pages = array.meta.byte_len().div_ceil(PAGE);
-        if touched.min(pages) < many && !array.overlay.is_crowded() {
+        let crowded = array.overlay.is_crowded(array.physical_rows());
+        if touched.min(pages) < many && !crowded {
             return Ok(());
         }
-        let asked = self.writer.asked.get(&array.generation).copied();
-        if touched < asked.unwrap_or(0) {
+        let first = array.overlay.first();
+        let asked = self.writer.asked.get(&array.generation);
+        if asked.is_some_and(|&(of, at)| of == first && touched < at) {
             return Ok(());
         }
         // Counted exactly only where it matters: that takes as long as half a fold.
-        let exact = if array.overlay.is_crowded() {
-            many
-        } else {
-            array.overlay.pages()
-        };
+        let exact = if crowded { many } else { array.overlay.pages() };
         let more = if exact < many {
             many - exact
         } else {
-            if durability != Durability::None {
-                self.sync()?;
-            }
-            if self.fold(&array, false, false)? {
-                self.writer.asked.remove(&array.generation);
-                return self.say_applied(&array);
+            // Where somebody looks, the flush would be for nothing.
+            if let Some(file) = self.lock_unmapped(&array)? {
+                self.unlock(&*file);
+                if durability != Durability::None {
+                    self.sync()?;
+                }
+                if self.fold(&array, false, false)? {
+                    self.writer.asked.remove(&array.generation);
+                    return self.say_applied(&array);
+                }
             }
             many
         };
-        self.writer.asked.insert(array.generation, touched + more);
+        let again = (first, touched + more);
+        self.writer.asked.insert(array.generation, again);
         Ok(())
     }
 
@@ -356,6 +370,19 @@ mod tests {
 
     fn byte(n: usize) -> u8 {
         u8::try_from(n % 251).unwrap()
+    }
+
+    #[test]
+    fn blocks_next_to_each_other_are_written_at_once_up_to_a_length() {
+        let of = |blocks: Range<u64>| Dense {
+            bytes: blocks.start * BLOCK + 1..blocks.end * BLOCK - 1,
+            ..Dense::default()
+        };
+        assert!(of(0..1).reaches(&(1..2)) && of(0..2).reaches(&(1..3)));
+        assert!(!of(0..1).reaches(&(2..3)));
+        let most = LONGEST / BLOCK;
+        assert!(of(0..most - 1).reaches(&(most - 1..most)));
+        assert!(!of(0..most).reaches(&(most..most + 1)));
     }
 
     proptest! {

@@ -109,6 +109,7 @@ pub(crate) fn flatten(mut pieces: Vec<Piece>) -> Vec<Piece> {
         return pieces;
     }
     let mut flat = Vec::with_capacity(pieces.len());
+    let mut open = BinaryHeap::new();
     let mut rest = pieces.as_slice();
     while let Some(&first) = rest.first() {
         // Those that overlap, one or several of them.
@@ -122,7 +123,7 @@ pub(crate) fn flatten(mut pieces: Vec<Piece>) -> Vec<Piece> {
         if same {
             flat.extend(overlapping.iter().max_by_key(|piece| piece.patch));
         } else {
-            newest(overlapping, &mut flat);
+            newest(overlapping, &mut open, &mut flat);
         }
         rest = after;
     }
@@ -143,10 +144,9 @@ fn sort(pieces: &mut [Piece]) {
     }
 }
 
-/// Adds what is newest of pieces that overlap, sorted by where they start, to `flat`.
-fn newest(pieces: &[Piece], flat: &mut Vec<Piece>) {
-    // Pieces that begin at or before `at` and may reach behind it, the newest on top.
-    let mut open: BinaryHeap<(u32, u64, u32, u64)> = BinaryHeap::new();
+/// Adds what is newest of pieces that overlap, sorted by where they start, to `flat`. `open` is empty before
+/// and after; in between it has pieces that begin at or before `at` and may reach behind it, the newest on top.
+fn newest(pieces: &[Piece], open: &mut BinaryHeap<(u32, u64, u32, u64)>, flat: &mut Vec<Piece>) {
     let mut waiting = pieces.iter().peekable();
     let mut at = 0;
     loop {

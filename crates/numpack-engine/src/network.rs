@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::fs::Dir;
+use crate::fs::{Dir, Fs};
 use crate::options::Options;
 
 const KINDS: [(u32, &str); 8] = [
@@ -34,6 +34,19 @@ pub(crate) fn check(dir: &dyn Dir, path: &Path, options: &Options) -> Result<()>
             path: path.to_path_buf(),
             kind: name,
         }),
+        None => Ok(()),
+    }
+}
+
+/// As [`check`], of a directory that is not there yet: it will be on the file system of the nearest one above.
+pub(crate) fn check_above(fs: &dyn Fs, path: &Path, options: &Options) -> Result<()> {
+    let above = path.ancestors().skip(1).find_map(|above| {
+        let here = above.as_os_str().is_empty();
+        let above = if here { Path::new(".") } else { above };
+        fs.open_dir(above, false).ok()
+    });
+    match above {
+        Some(dir) => check(&*dir, path, options),
         None => Ok(()),
     }
 }

@@ -83,11 +83,19 @@ impl Overlay {
             .sum()
     }
 
-    /// Whether it has so many stretches of rows that views take long to be patched.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.0
+    /// The oldest record of which rows are pending; 0 if there is none.
+    pub(crate) fn first(&self) -> u64 {
+        self.0.as_ref().map_or(0, |link| link.first)
+    }
+
+    /// Whether it has so many stretches of an array's `rows` that views take long to be patched. Of few rows
+    /// most are replaced again, so that squashing will do.
+    pub(crate) fn is_crowded(&self, rows: u64) -> bool {
+        let crowded = self
+            .0
             .as_ref()
-            .is_some_and(|link| link.stretches >= CROWDED)
+            .is_some_and(|link| link.stretches >= CROWDED);
+        crowded && rows > CROWDED as u64 / 2
     }
 
     /// Adds the rows of record `lsn`: `runs` of physical rows, ascending and disjoint, and their bytes.
@@ -400,7 +408,7 @@ mod tests {
         }
         let stretches = few.0.as_ref().unwrap().stretches;
         assert_eq!(stretches, 5 + 10);
-        assert!(!few.is_crowded() && !half.is_crowded());
+        assert!(!few.is_crowded(u64::MAX) && !half.is_crowded(u64::MAX));
         let last = |n: u64| byte((n - 4..=n).find(|lsn| lsn % 5 == 0).unwrap());
         assert_eq!(patched(&few, 5)[0], last(SQUASHED as u64 + 10));
         assert_eq!(patched(&half, 5)[0], last(CROWDED as u64 / 2));
@@ -408,15 +416,45 @@ mod tests {
         let mut many = Overlay::default();
         let runs: Vec<(u64, u64)> = (0..CROWDED as u64 / 2).map(|i| (2 * i, 1)).collect();
         push(&mut many, 1, &runs, 1);
-        assert!(!many.is_crowded());
+        assert!(!many.is_crowded(u64::MAX));
         let odd: Vec<(u64, u64)> = runs.iter().map(|(i, _)| (i + 1, 1)).collect();
         push(&mut many, 2, &odd, 1);
-        assert!(many.is_crowded());
+        assert!(many.is_crowded(CROWDED as u64) && !many.is_crowded(CROWDED as u64 / 2));
         // Looked through only when nobody has folded it until then.
         assert_eq!(many.0.as_ref().unwrap().squash_at, SQUASHED);
         let others: Vec<(u64, u64)> = runs.iter().map(|(i, _)| (i + CROWDED as u64, 1)).collect();
         push(&mut many, 3, &others[..SQUASHED - CROWDED], 1);
         assert_eq!(many.0.as_ref().unwrap().squash_at, 2 * SQUASHED);
+    }
+
+    /// Enough pieces, and in enough disorder, to be sorted by their digits.
+    #[test]
+    fn many_rows_equal_writing_in_order() {
+        let rows = 5000;
+        let mut model = vec![0_u8; rows * WIDTH];
+        let mut overlay = Overlay::default();
+        let mut random = 9_u64;
+        for lsn in 1..=400_u64 {
+            let mut from = 0;
+            let mut runs = Vec::new();
+            for _ in 0..8 {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let (gap, len) = (1 + (random >> 40) % 600, 1 + (random >> 60));
+                runs.push((from + gap, len));
+                from += gap + len;
+            }
+            push(&mut overlay, lsn, &runs, byte(lsn));
+            let mut value = byte(lsn);
+            for &(start, len) in &runs {
+                for byte in &mut model[to_usize(start) * WIDTH..to_usize(start + len) * WIDTH] {
+                    *byte = value;
+                    value = value.wrapping_add(1);
+                }
+            }
+        }
+        assert_eq!(patched(&overlay, rows as u64), model);
     }
 
     proptest! {

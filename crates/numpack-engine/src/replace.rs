@@ -110,6 +110,11 @@ mod tests {
         }
         assert_eq!(by_row(&far), expected);
         assert_eq!(by_row(&[]), []);
+        // Four rows take three bits: the last row with room for them, and the first one without.
+        for last in [(1 << 61) - 1, 1 << 61, u64::MAX] {
+            let pairs = by_row(&[last, 1, last, 0]);
+            assert_eq!(pairs, [(0, 3), (1, 1), (last, 0), (last, 2)]);
+        }
     }
 
     #[test]

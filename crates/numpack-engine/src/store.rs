@@ -403,18 +403,23 @@ impl Drop for Handle {
 /// The shared state behind a new handle, with the directory as the mode wants it.
 fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
     let creates = matches!(options.mode, Mode::Append | Mode::Write | Mode::Exclusive);
-    let dir = fs
-        .open_dir(path, creates)
-        .map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::NoStore {
-                path: path.to_path_buf(),
-            },
-            // A regular file is in the way of a store that is to be made, and is none to read.
-            std::io::ErrorKind::NotADirectory if !creates => Error::NoStore {
-                path: path.to_path_buf(),
-            },
-            _ => Error::io("open", path, source),
-        })?;
+    let dir = match fs.open_dir(path, false) {
+        Err(error) if creates && error.kind() == std::io::ErrorKind::NotFound => {
+            crate::network::check_above(fs, path, options)?;
+            fs.open_dir(path, true)
+        }
+        opened => opened,
+    };
+    let dir = dir.map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::NoStore {
+            path: path.to_path_buf(),
+        },
+        // A regular file is in the way of a store that is to be made, and is none to read.
+        std::io::ErrorKind::NotADirectory if !creates => Error::NoStore {
+            path: path.to_path_buf(),
+        },
+        _ => Error::io("open", path, source),
+    })?;
     crate::network::check(&*dir, path, options)?;
     if options.mode == Mode::Write {
         refuse_strangers(&*dir, path)?;

@@ -256,7 +256,7 @@ impl Sums {
     }
 
     /// Compares a block that rows are about to be written over, unless they are the `whole` of it. Tells, with
-    /// `settle`, whether it is what it should be: `buf` then has it.
+    /// `settle`, whether it is what it should be: `buf` then has it, or room for the whole of it.
     fn before_block(
         &mut self,
         block: u64,

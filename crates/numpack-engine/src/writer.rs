@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use numpack_format::journal::{Frame, Header, Hint, Record};
+use numpack_format::journal::{Frame, HEADER_LEN, Header, Hint, Record};
 
 use crate::acquire::open_generation;
 use crate::desk::Hand;
@@ -33,22 +33,13 @@ pub(crate) struct Writer {
     /// Files of superseded generations, and the record that superseded each: they may go when that
     /// record is on disk.
     pub(crate) superseded: Vec<(u64, u64)>,
-    /// By generation, at how many touched pages to think of folding its rows again.
-    pub(crate) asked: HashMap<u64, u64>,
+    /// By generation, at how many touched pages to think of folding its rows again, as long as the oldest of
+    /// them are of this record.
+    pub(crate) asked: HashMap<u64, (u64, u64)>,
     /// How long the journal may grow before the next checkpoint is tried, if an earlier one could not
     /// fold arrays that were mapped.
     pub(crate) checkpoint_at: u64,
     pub(crate) sums: SumsBook,
-}
-
-/// Sends the journal on its way to disk, piece by piece as it grows from `before` to `after`: a fold or a
-/// checkpoint has to flush it, and finds little left to wait for.
-fn begin_sync(journal: &dyn File, before: u64, after: u64) {
-    const PIECE: u64 = 4 << 20;
-    let (begun, due) = (before / PIECE * PIECE, after / PIECE * PIECE);
-    if begun < due {
-        journal.begin_sync(begun..due);
-    }
 }
 
 /// The writer lock, held; the state is caught up with everything committed before.
@@ -186,10 +177,9 @@ impl WriteGuard<'_> {
             seen.touched.note(frame);
         }
         let lsn = after.lsn;
-        match durability {
-            Durability::None => {}
-            Durability::Commit => begin_sync(&*journal, cursor.tail, after.tail),
-            Durability::Full => after = self.flush(&mut seen, &*journal, &after)?,
+        let grown = cursor.tail..after.tail;
+        if durability == Durability::Full {
+            after = self.flush(&mut seen, &*journal, &after)?;
         }
         self.hint(&mut seen, &*journal, &after)?;
         let mut state = shared.state.write();
@@ -202,9 +192,27 @@ impl WriteGuard<'_> {
                 })?;
         }
         state.lsn = after.lsn;
+        drop(state);
         seen.cursor = Some(after);
         shared.publish(&seen);
+        drop(seen);
+        if durability == Durability::Commit {
+            self.begin_sync(&*journal, grown);
+        }
         Ok(lsn)
+    }
+
+    /// Sends the journal on its way to disk, piece by piece as it grows: a fold or a checkpoint has to flush
+    /// it, and finds little left to wait for. The commit has been made; where the disk fails, what comes
+    /// after it is refused as after a failed flush, which the kernel may not tell of a second time.
+    fn begin_sync(&self, journal: &dyn File, grown: Range<u64>) {
+        let piece = (self.options.limits.journal / 16).max(1);
+        // More at once than a piece fills the queue of the disk, and would be waited for.
+        let (begun, due) = (grown.start / piece * piece, grown.end / piece * piece);
+        let bytes = begun.max(HEADER_LEN)..due;
+        if due - begun == piece && !bytes.is_empty() && journal.begin_sync(bytes).is_err() {
+            self.poison(journal, &self.shared.seen.lock());
+        }
     }
 
     /// Puts everything committed on disk and says so in the journal.

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use numpack_engine::fs::{Dir, File, Fs, Lock, MemoryFs, Open, RealFs, Stat};
-use numpack_engine::{Durability, Mapping, Options, PrivateMapping, Selection, Store};
+use numpack_engine::{Durability, Limits, Mapping, Options, PrivateMapping, Selection, Store};
 
 use crate::kit::{PATH, append, bytes, delete, replace};
 use crate::processes::open_elsewhere;
@@ -108,6 +109,11 @@ impl File for CountingFile {
     fn sync_data(&self) -> io::Result<()> {
         self.1.add("flush", 1);
         self.0.sync_data()
+    }
+    fn begin_sync(&self, bytes: Range<u64>) -> io::Result<()> {
+        self.1.add("begun", 1);
+        self.1.add("begun bytes", bytes.end - bytes.start);
+        self.0.begin_sync(bytes)
     }
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         self.1.add("lock", 1);
@@ -246,6 +252,85 @@ fn full_flushes_the_journal_once_for_a_replace() {
         };
         assert_eq!(of("flush", &cost), expected, "{name}: {cost:?}");
     }
+}
+
+/// The journal is on its way to disk before a fold needs it there.
+#[test]
+fn a_growing_journal_is_sent_to_disk_piece_by_piece() {
+    const PIECE: u64 = 64 << 10;
+    for level in [Durability::None, Durability::Commit, Durability::Full] {
+        let counts = Counts::default();
+        let fs = CountingFs(Arc::new(MemoryFs::default()), counts.clone());
+        let mut limits = Limits::default();
+        limits.journal = 16 * PIECE;
+        let options = Options::default()
+            .with_limits(limits)
+            .with_durability(level);
+        let store = Store::open_on(Arc::new(fs), Path::new(PATH), &options).unwrap();
+        let mut save = store.begin().unwrap();
+        save.create("a", &bytes(&[1000, 8])).unwrap();
+        save.commit().unwrap();
+        store.checkpoint().unwrap();
+        counts.take();
+        let replace_ten = OPERATIONS[1].1;
+        (0..1000).for_each(|_| replace_ten(&store));
+        let cost = counts.take();
+        let (begun, sent) = (of("begun", &cost), of("begun bytes", &cost));
+        if level == Durability::Commit {
+            assert!((2..=4).contains(&begun), "{cost:?}");
+            // Without the head, which every commit writes to.
+            assert_eq!(sent, begun * PIECE - 4096);
+        } else {
+            assert_eq!((begun, sent), (0, 0), "{level}");
+        }
+    }
+}
+
+/// A quarter of a million rows in the journal are folded, which takes a flush, unless it would be for nothing.
+#[test]
+fn very_many_rows_are_flushed_once_and_folded_unless_somebody_looks() {
+    const ROWS: u64 = 300_000;
+    let replace_many = |store: &Store| {
+        for first in 0..3 {
+            let rows: Vec<i64> = (0..90_000).map(|i| 3 * i + first).collect();
+            replace(
+                store,
+                "a",
+                Selection::Rows(rows),
+                &[90_000, 8],
+                &vec![9; 720_000],
+            )
+            .unwrap();
+        }
+    };
+    for looks in [false, true] {
+        let (store, counts) = store(ROWS, 1, Durability::Commit);
+        store.checkpoint().unwrap();
+        let view = looks.then(|| store.array("a").unwrap());
+        counts.take();
+        replace_many(&store);
+        assert_eq!(of("flush", &counts.take()), 0);
+        let replace_ten = OPERATIONS[1].1;
+        replace_ten(&store);
+        assert_eq!(of("flush", &counts.take()), u64::from(!looks), "{looks}");
+        replace_ten(&store);
+        assert_eq!(of("flush", &counts.take()), 0, "{looks}");
+        drop(view);
+    }
+    // Where there are so few rows that these were replaced again and again, what counts is what they are now.
+    let (store, counts) = store(1000, 1, Durability::Commit);
+    let rows: Vec<i64> = (0..300).map(|i| 3 * i).collect();
+    for _ in 0..1000 {
+        replace(
+            &store,
+            "a",
+            Selection::Rows(rows.clone()),
+            &[300, 8],
+            &[9; 2400],
+        )
+        .unwrap();
+    }
+    assert_eq!(of("flush", &counts.take()), 0);
 }
 
 /// Whoever looks, a replace writes the same.

@@ -154,6 +154,15 @@ fn a_network_file_system_is_read_and_not_written_to_unless_that_is_allowed() {
                 error.to_string().contains("network file system ("),
                 "{error}"
             );
+            // Nor does a store that would have been made leave a directory behind.
+            let new = path.join("new");
+            open_on_kind(
+                kind,
+                &new.join("s.npk"),
+                &Options::default().with_mode(mode),
+            )
+            .unwrap_err();
+            assert!(!new.exists(), "{mode}");
         }
         open_on_kind(kind, path, &read).unwrap();
         open_on_kind(kind, path, &allowed).unwrap();

@@ -156,9 +156,14 @@ pub trait File: Debug + Send + Sync {
     /// # Errors
     /// What the operating system says.
     fn sync_data(&self) -> io::Result<()>;
-    /// Asks that these bytes be on their way to disk, without waiting or promising anything: a later flush
-    /// has less to wait for.
-    fn begin_sync(&self, _bytes: Range<u64>) {}
+    /// Sends bytes that were written on their way to disk, where the operating system can: a later flush has
+    /// less to wait for. This promises nothing, and waits only where the disk has too much to do already.
+    ///
+    /// # Errors
+    /// What the operating system says of bytes that it could not write; a flush need not say it again.
+    fn begin_sync(&self, _bytes: Range<u64>) -> io::Result<()> {
+        Ok(())
+    }
     /// Takes a lock if nobody holds one against it. Never used to turn one kind into the other.
     ///
     /// # Errors

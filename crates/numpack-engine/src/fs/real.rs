@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, IoSlice};
+#[cfg(target_os = "linux")]
 use std::ops::Range;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd as _;
@@ -217,18 +218,35 @@ impl File for RealFile {
 
     #[cfg(target_os = "linux")]
     #[expect(unsafe_code, reason = "rustix does not have this call")]
-    fn begin_sync(&self, bytes: Range<u64>) {
-        let (Ok(start), Ok(len)) = (
-            i64::try_from(bytes.start),
-            i64::try_from(bytes.end.saturating_sub(bytes.start)),
-        ) else {
-            return;
+    fn begin_sync(&self, bytes: Range<u64>) -> io::Result<()> {
+        let start = i64::try_from(bytes.start);
+        let len = i64::try_from(bytes.end.saturating_sub(bytes.start));
+        // To the kernel a length of 0 is all that follows.
+        let (Ok(start), Ok(len @ 1..)) = (start, len) else {
+            return Ok(());
         };
-        // What fails here fails again in the flush, which is the one that is asked.
         // SAFETY: a call with an open descriptor and three numbers, which touches no memory of ours.
-        let _later = unsafe {
+        let result = unsafe {
             libc::sync_file_range(self.0.as_raw_fd(), start, len, libc::SYNC_FILE_RANGE_WRITE)
         };
+        if result == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match Errno::from_io_error(&error) {
+            // Not here, or not now: the flush will do it.
+            Some(
+                Errno::NOSYS
+                | Errno::PERM
+                | Errno::INVAL
+                | Errno::SPIPE
+                | Errno::OPNOTSUPP
+                | Errno::INTR
+                | Errno::NOMEM
+                | Errno::AGAIN,
+            ) => Ok(()),
+            _ => Err(error),
+        }
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {

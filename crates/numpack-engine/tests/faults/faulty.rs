@@ -1,6 +1,7 @@
 //! A file system in which one call, or every call from one on, fails.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -278,6 +279,11 @@ impl File for FaultyFile {
     fn sync_data(&self) -> io::Result<()> {
         self.pass(Call::Sync)?;
         self.inner.sync_data()
+    }
+
+    fn begin_sync(&self, bytes: Range<u64>) -> io::Result<()> {
+        self.pass(Call::Sync)?;
+        self.inner.begin_sync(bytes)
     }
 
     fn try_lock(&self, lock: Lock) -> io::Result<bool> {

@@ -6,11 +6,12 @@ mod faulty;
 use std::path::Path;
 use std::sync::Arc;
 
-use numpack_engine::{Durability, Error, Mode, Options, Result, Store};
+use numpack_engine::fs::MemoryFs;
+use numpack_engine::{Durability, Error, Limits, Mode, Options, Result, Selection, Store};
 
 use crate::disk::{Disk, Image, Replay};
 use crate::images::reboot;
-use crate::kit::{OnPanic, PATH};
+use crate::kit::{OnPanic, PATH, bytes, replace};
 use crate::workload::{Op, Session, State, open, open_within, perform, plan, tight};
 use faulty::{Call, Fault, FaultyFs, Plan};
 
@@ -392,4 +393,55 @@ fn every_call_fails_once_and_nothing_is_between() {
     }
     assert!(count.faults > 3000, "{count:?}");
     assert!(count.refused > 1000 && count.poisoned > 100, "{count:?}");
+}
+
+/// The disk refuses a part of the journal that was sent ahead of any flush. The commit is made; as the kernel
+/// may not say so again, nothing may be built on it.
+#[test]
+fn a_journal_that_the_disk_refuses_is_added_to_no_more() {
+    let rows = [7; 3000];
+    let refused = (0..10).filter(|&after| {
+        let fs = FaultyFs::new(Arc::new(MemoryFs::default()));
+        let mut limits = Limits::default();
+        // A sixteenth of it is sent at once.
+        limits.journal = 16 * 2048;
+        let options = Options::default().with_limits(limits);
+        let store = Store::open_on(Arc::new(fs.clone()), Path::new(PATH), &options).unwrap();
+        let mut save = store.begin().unwrap();
+        save.create("a", &bytes(&[9000])).unwrap();
+        save.commit().unwrap();
+        store.checkpoint().unwrap();
+        let change = || {
+            replace(
+                &store,
+                "a",
+                Selection::Slice {
+                    start: None,
+                    stop: Some(1000),
+                    step: 1,
+                },
+                &[1000],
+                &rows[..1000],
+            )
+        };
+        change().unwrap();
+        fs.arm(Plan {
+            fault: Fault::Eio,
+            after,
+            lasting: false,
+        });
+        let result = change();
+        if fs.disarm() != [Call::Sync] {
+            return false;
+        }
+        result.unwrap();
+        assert!(matches!(change(), Err(Error::Poisoned { .. })));
+        drop(store);
+        let again = Store::open_on(Arc::new(fs), Path::new(PATH), &options).unwrap();
+        let mut shown = vec![0; 9000];
+        again.array("a").unwrap().read_all(&mut shown).unwrap();
+        assert_eq!((&shown[..1000], shown[1000]), (&rows[..1000], 0));
+        true
+    });
+    assert_eq!(refused.count(), 1);
 }
