@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use numpack_format::{BitmapFile, MAX_METADATA_LEN};
 
+use crate::bits::{nth_one, set};
+
 /// Words in a leaf.
 const WORDS: usize = 32;
 const LEAF_ROWS: u64 = WORDS as u64 * 64;
@@ -96,7 +98,7 @@ impl Node {
         }
         match &mut self.below {
             Below::Words(words) => {
-                let changed = set(Arc::make_mut(words), rows, alive);
+                let changed = set(&mut Arc::make_mut(words)[..], rows, alive);
                 self.live = if alive {
                     self.live + changed
                 } else {
@@ -334,40 +336,6 @@ fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-/// Sets or clears the bits `rows` and tells how many that changed.
-fn set(words: &mut [u64; WORDS], rows: Range<u64>, alive: bool) -> u64 {
-    let mut changed = 0;
-    let mut row = rows.start;
-    while row < rows.end {
-        let bit = row % 64;
-        let n = (64 - bit).min(rows.end - row);
-        let mask = (u64::MAX >> (64 - n)) << bit;
-        let word = &mut words[to_usize(row / 64)];
-        let new = if alive { *word | mask } else { *word & !mask };
-        changed += u64::from((*word ^ new).count_ones());
-        *word = new;
-        row += n;
-    }
-    changed
-}
-
-/// The position of the one bit of `word` that has `n` one bits below it. The counts of all bytes side by
-/// side: S. Vigna, Broadword Implementation of Rank/Select Queries, WEA 2008.
-fn nth_one(word: u64, n: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let twos = word - (word >> 1 & (0x55 * EACH));
-    let fours = (twos & (0x33 * EACH)) + (twos >> 2 & (0x33 * EACH));
-    // Byte `i` has the ones of the bytes up to the `i`th.
-    let up_to = ((fours + (fours >> 4)) & (0x0f * EACH)).wrapping_mul(EACH);
-    let byte = (0..7).filter(|i| up_to >> (8 * i) & 0xff <= n).count();
-    let bits = 8 * byte as u64;
-    let mut rest = word >> bits;
-    for _ in up_to << 8 >> bits & 0xff..n {
-        rest &= rest - 1;
-    }
-    bits + u64::from(rest.trailing_zeros())
-}
-
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, reason = "tests run on 64 bits")]
 mod tests {
@@ -437,23 +405,6 @@ mod tests {
             }
             prop_assert_eq!(again.runs(), deletions.runs());
             prop_assert_eq!(again.to_file().words, deletions.to_file().words);
-        }
-    }
-
-    #[test]
-    fn every_one_is_found() {
-        for word in [
-            1,
-            u64::MAX,
-            1 << 63,
-            0x8000_0000_0000_0001,
-            0x0123_4567_89ab_cdef,
-            0xff00_ff00_00ff_00ff,
-        ] {
-            let ones = (0..64).filter(|bit| word >> bit & 1 == 1);
-            for (n, bit) in (0..).zip(ones) {
-                assert_eq!(nth_one(word, n), bit, "{word:x}");
-            }
         }
     }
 

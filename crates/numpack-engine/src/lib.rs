@@ -30,6 +30,7 @@ mod acquire;
 mod attrs;
 mod backup;
 mod backup_sums;
+mod bits;
 mod checkpoint;
 mod commit;
 mod copy;
