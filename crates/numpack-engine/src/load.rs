@@ -293,7 +293,8 @@ fn replay(
         }
     }
     loaded.state.lsn = loaded.state.lsn.max(cursor.lsn);
-    loaded.seen.take_hint(after.hint.as_ref());
+    // The hint stays the one that was read before the records: a later one may be of a commit that is not
+    // among them, and whoever finds it known does not look for it.
     loaded.seen.cursor = Some(cursor);
     Ok(Some(std::mem::take(loaded)))
 }

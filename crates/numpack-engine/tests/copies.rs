@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use numpack_engine::{Error, Mode, Options, Selection, Store};
 use numpack_format::{ArrayMeta, DType};
 
-use crate::kit::{bytes, delete, mode, names, read, replace, rows, save};
+use crate::kit::{OnDrop, bytes, delete, mode, names, read, replace, rows, save};
 use crate::processes::open_elsewhere;
 
 fn open(path: &Path) -> Store {
@@ -234,6 +234,7 @@ fn a_backup_of_a_store_in_use_is_of_one_moment() {
     write(&store, 0);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let finished = OnDrop(|| done.store(true, Ordering::SeqCst));
         scope.spawn(|| {
             let writer = open_elsewhere(&path, &Options::default());
             for value in (1..=255).cycle() {
@@ -258,6 +259,6 @@ fn a_backup_of_a_store_in_use_is_of_one_moment() {
             let attrs = backup.attrs().unwrap();
             assert_eq!(attrs.as_str(), format!("{{\"v\":{}}}", x[0]));
         }
-        done.store(true, Ordering::SeqCst);
+        drop(finished);
     });
 }

@@ -92,3 +92,12 @@ impl<F: Fn() -> String> Drop for OnPanic<F> {
         }
     }
 }
+
+/// Does something when it is dropped, a panic included: other threads must not wait for a test that failed.
+pub struct OnDrop<F: Fn()>(pub F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

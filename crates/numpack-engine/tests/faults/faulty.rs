@@ -1,5 +1,6 @@
 //! A file system in which one call, or every call from one on, fails.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::Path;
@@ -75,15 +76,42 @@ pub struct Plan {
     pub lasting: bool,
 }
 
-#[derive(Debug, Default)]
+/// What happens elsewhere.
+type Event = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
 struct Trigger {
     plan: Option<Plan>,
     calls: usize,
     hit: Vec<Call>,
+    /// Before which of the calls to come it happens.
+    event: Option<(usize, Event)>,
+}
+
+impl fmt::Debug for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Trigger")
+    }
+}
+
+impl Trigger {
+    /// What happens before this call.
+    fn event_now(&mut self) -> Option<Event> {
+        let (left, event) = self.event.take()?;
+        if left == 0 {
+            return Some(event);
+        }
+        self.event = Some((left - 1, event));
+        None
+    }
 }
 
 /// Whether the call goes wrong.
 fn trigger(state: &Mutex<Trigger>, call: Call) -> Option<Fault> {
+    let event = state.lock().event_now();
+    if let Some(event) = event {
+        event();
+    }
     let mut state = state.lock();
     let plan = state.plan?;
     if !plan.fault.befalls(call) {
@@ -119,6 +147,11 @@ impl FaultyFs {
             plan: Some(plan),
             ..Trigger::default()
         };
+    }
+
+    /// Has `event` happen before call number `after` from now.
+    pub fn interleave(&self, after: usize, event: impl FnOnce() + Send + 'static) {
+        self.trigger.lock().event = Some((after, Box::new(event)));
     }
 
     /// From now on all is well; gives the calls that failed.
