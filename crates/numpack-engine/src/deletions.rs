@@ -9,6 +9,7 @@ use std::sync::Arc;
 use numpack_format::{BitmapFile, MAX_METADATA_LEN};
 
 use crate::bits::{nth_one, set};
+use crate::selection::add_run;
 
 /// Words in a leaf.
 const WORDS: usize = 32;
@@ -300,10 +301,7 @@ impl Deletions {
             self.physical_runs(logical + half, len - half, runs);
             return;
         }
-        match runs.last_mut() {
-            Some((start, before)) if *start + *before == first => *before += len,
-            _ => runs.push((first, len)),
-        }
+        add_run(runs, first, len);
     }
 
     /// The live rows as runs, ascending.

@@ -320,6 +320,16 @@ mod tests {
         overlay.push(lsn, &runs.into(), &rows.into(), WIDTH);
     }
 
+    /// What [`push`] adds, in a model of the rows.
+    fn write(model: &mut [u8], runs: &[(u64, u64)], mut value: u8) {
+        for &(start, len) in runs {
+            for byte in &mut model[to_usize(start) * WIDTH..to_usize(start + len) * WIDTH] {
+                *byte = value;
+                value = value.wrapping_add(1);
+            }
+        }
+    }
+
     fn patched(overlay: &Overlay, rows: u64) -> Vec<u8> {
         let mut out = vec![0; to_usize(rows) * WIDTH];
         overlay.patch(0..rows, &mut out);
@@ -446,13 +456,7 @@ mod tests {
                 from += gap + len;
             }
             push(&mut overlay, lsn, &runs, byte(lsn));
-            let mut value = byte(lsn);
-            for &(start, len) in &runs {
-                for byte in &mut model[to_usize(start) * WIDTH..to_usize(start + len) * WIDTH] {
-                    *byte = value;
-                    value = value.wrapping_add(1);
-                }
-            }
+            write(&mut model, &runs, byte(lsn));
         }
         assert_eq!(patched(&overlay, rows as u64), model);
     }
@@ -473,13 +477,7 @@ mod tests {
                     (start, len)
                 }).collect();
                 push(&mut overlay, lsn, &runs, byte(lsn * 17));
-                let mut value = byte(lsn * 17);
-                for &(start, len) in &runs {
-                    for byte in &mut model[to_usize(start) * WIDTH..to_usize(start + len) * WIDTH] {
-                        *byte = value;
-                        value = value.wrapping_add(1);
-                    }
-                }
+                write(&mut model, &runs, byte(lsn * 17));
                 if lsn % 3 == 0 {
                     prop_assert_eq!(&patched(&overlay, rows as u64), &model);
                 }

@@ -77,14 +77,19 @@ impl RowSet {
 
 /// Runs of neighbours in ascending rows without repetitions.
 pub(crate) fn runs_of(rows: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
+    let mut runs = Vec::new();
     for row in rows {
-        match runs.last_mut() {
-            Some((start, len)) if *start + *len == row => *len += 1,
-            _ => runs.push((row, 1)),
-        }
+        add_run(&mut runs, row, 1);
     }
     runs
+}
+
+/// Adds `len` rows from `start` on, behind all that are there, to the last run if they follow on it.
+pub(crate) fn add_run(runs: &mut Vec<(u64, u64)>, start: u64, len: u64) {
+    match runs.last_mut() {
+        Some((last, before)) if *last + *before == start => *before += len,
+        _ => runs.push((start, len)),
+    }
 }
 
 impl Selection {

@@ -7,7 +7,7 @@ use numpack_format::{ArrayMeta, ArrayName, Attrs};
 
 use crate::error::{Error, Result};
 use crate::options::Durability;
-use crate::selection::Selection;
+use crate::selection::{Selection, add_run};
 use crate::snapshot::{ArraySnapshot, Snapshot};
 use crate::staging::{RowSource, Staged};
 use crate::store::Store;
@@ -408,10 +408,7 @@ fn differing_rows(base: &ArraySnapshot, bytes: &[u8]) -> Result<Vec<(u64, u64)>>
 /// Adds the rows in which `new` differs from `old`, counted from `first` on.
 fn differing(old: &[u8], new: &[u8], row_bytes: usize, first: u64, runs: &mut Vec<(u64, u64)>) {
     for (row, len) in numpack_kernels::diff_rows(old, new, row_bytes) {
-        match runs.last_mut() {
-            Some((last, n)) if *last + *n == first + row => *n += len,
-            _ => runs.push((first + row, len)),
-        }
+        add_run(runs, first + row, len);
     }
 }
 

@@ -1,4 +1,5 @@
-//! A file system in which one call, or every call from one on, fails.
+//! A file system in which one call, or every call from one on, fails, or something happens elsewhere before
+//! one.
 
 use std::fmt;
 use std::io::{self, IoSlice};
