@@ -13,9 +13,11 @@ row_shapes = st.one_of(
 
 
 @st.composite
-def arrays(draw, dtype=None, min_rank=0):
-    """An array of any dtype, rank 0 to 4, zero sizes included."""
+def arrays(draw, dtype=None, min_rank=0, large=False):
+    """An array of any dtype, rank 0 to 4, zero sizes included; `large`: some of 70 kB and more."""
     chosen = dtype if dtype is not None else draw(dtypes)
+    if large and draw(st.booleans()):
+        return sample(chosen, (draw(st.integers(60, 70)), 1100), draw(seeds))
     if min_rank == 0 and draw(st.integers(0, 9)) == 0:
         shape = ()
     else:

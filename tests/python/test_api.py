@@ -511,6 +511,19 @@ class TestMembers:
         with NumPack(path) as npk:
             assert_store(npk, {"c": np.arange(1, 5), "b": np.arange(3)})
 
+    @pytest.mark.parametrize("rows", [10, 9000, 200_000])
+    def test_saving_under_the_name_that_a_renamed_array_had(self, path, rows):
+        with NumPack(path) as npk:
+            npk.save({"a": np.arange(rows)})
+            npk.rename("a", "b")
+            npk.save({"a": np.zeros(rows)})
+            npk.rename("a", "c")
+            npk.save({"a": np.ones(rows // 2)})
+            expected = {"b": np.arange(rows), "c": np.zeros(rows), "a": np.ones(rows // 2)}
+            assert_store(npk, expected)
+        with NumPack(path) as npk:
+            assert_store(npk, expected)
+
     def test_clone(self, path):
         with NumPack(path) as npk:
             npk.save({"a": np.arange(5)})

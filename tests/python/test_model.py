@@ -41,12 +41,12 @@ class Operations:
 
     def save(self, npk, model, data):
         chosen = data.draw(st.lists(names, min_size=1, max_size=2, unique=True))
-        new = {name: data.draw(arrays()) for name in chosen}
+        new = {name: data.draw(arrays(large=True)) for name in chosen}
         npk.save({name: data.draw(layouts(array)) for name, array in new.items()})
         return {**model, **new}
 
     def set_item(self, npk, model, data):
-        name, array = data.draw(names), data.draw(arrays())
+        name, array = data.draw(names), data.draw(arrays(large=True))
         npk[name] = array
         return {**model, name: array}
 
@@ -215,8 +215,17 @@ class StoreMachine(RuleBasedStateMachine):
             assert npk.get_shape(name) == array.shape, name
             assert_same(npk.load(name), array, name)
 
-    @rule(data=st.data(), which=handles, kind=st.sampled_from(Operations.ALL))
-    def change(self, data, which, kind):
+    @rule(
+        data=st.data(),
+        which=handles,
+        kinds=st.lists(st.sampled_from(Operations.ALL), min_size=1, max_size=5),
+    )
+    def change(self, data, which, kinds):
+        """Some operations, and no look in between."""
+        for kind in kinds:
+            self.one_change(data, which, kind)
+
+    def one_change(self, data, which, kind):
         before = list(self.model)
         self.model = getattr(self.operations, kind)(self.handles[which], self.model, data)
         # New names come last; a renamed one keeps whatever place the store gives it.
@@ -389,5 +398,5 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=4000 if DEEP else 150, stateful_step_count=60 if DEEP else 30
+    max_examples=4000 if DEEP else 400, stateful_step_count=60 if DEEP else 30
 )

@@ -142,6 +142,9 @@ pub struct Limits {
     /// Bytes of arrays that a checkpoint copies because somebody has them mapped; what is more stays in
     /// the journal.
     pub copied: u64,
+    /// Bytes of an array from which on its file, when it is replaced before it was on disk, is kept for
+    /// another array to be written to: its pages need not be found and cleared by the kernel again.
+    pub spare: u64,
 }
 
 impl Default for Limits {
@@ -150,6 +153,7 @@ impl Default for Limits {
             journal: 64 << 20,
             pages: 16 << 10,
             copied: 64 << 20,
+            spare: 64 << 10,
         }
     }
 }

@@ -19,9 +19,8 @@ use crate::shared::{Seen, Shared};
 use crate::state::{ArrayState, State};
 use crate::sums::SumsBook;
 
-/// Sizes of files that are worth keeping for the next save: pages that the kernel need not find and
-/// clear again, and not so many that they are missed elsewhere.
-const SPARE: Range<u64> = 64 << 10..1 << 30;
+/// Bytes of a replaced array from which on its pages would be missed elsewhere.
+const SPARE: u64 = 1 << 30;
 
 /// The writer's open files; one set a process and store.
 #[derive(Debug, Default)]
@@ -380,7 +379,7 @@ impl WriteGuard<'_> {
         self.shared.pins.forget(old.generation);
         if old.put_lsn > synced {
             let mut removed = Some(old.generation);
-            if SPARE.contains(&old.meta.byte_len()) {
+            if (self.options.limits.spare..SPARE).contains(&old.meta.byte_len()) {
                 removed = self.shared.spare.lock().replace(old.generation);
             }
             if let Some(generation) = removed {

@@ -319,6 +319,27 @@ fn a_replaced_file_is_used_again_when_nobody_holds_it() {
     assert!(ino().is_empty(), "no spare stays");
 }
 
+/// The file of an array that was replaced is written to again, but for one that a renamed array has by now.
+#[test]
+fn the_file_of_a_renamed_array_is_not_used_again() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    let len = 70_000;
+    let data = |value: u8| vec![value; len];
+    save(&store, "a", &[len as u64], &data(1)).unwrap();
+    let mut t = store.begin().unwrap();
+    t.rename("a", "b").unwrap();
+    t.commit().unwrap();
+    // Not looked at before: a file that is mapped is not used again in any case.
+    for turn in 2..5 {
+        save(&store, "a", &[len as u64], &data(turn)).unwrap();
+    }
+    for store in [&store, &open(&fs.image())] {
+        assert_eq!(read(store, "a"), data(4));
+        assert_eq!(read(store, "b"), data(1));
+    }
+}
+
 /// Within one commit a name may be given away and taken again; each array keeps what is its own.
 #[test]
 fn names_change_hands_within_a_commit() {

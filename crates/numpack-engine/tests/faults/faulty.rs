@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use numpack_engine::fs::{Dir, File, Fs, Lock, Open, Stat};
 use numpack_engine::{Mapping, PrivateMapping};
@@ -127,17 +128,21 @@ fn trigger(state: &Mutex<Trigger>, call: Call) -> Option<Fault> {
     })
 }
 
-/// Another file system, in which calls fail by plan.
+/// Another file system, in which calls fail by plan, as one process has it open: the engine tells by a
+/// directory's id that two handles are of one process.
 #[derive(Clone, Debug)]
 pub struct FaultyFs {
     inner: Arc<dyn Fs>,
+    process: u64,
     trigger: Arc<Mutex<Trigger>>,
 }
 
 impl FaultyFs {
     pub fn new(inner: Arc<dyn Fs>) -> Self {
+        static PROCESSES: AtomicU64 = AtomicU64::new(1);
         Self {
             inner,
+            process: PROCESSES.fetch_add(1, Ordering::Relaxed),
             trigger: Arc::default(),
         }
     }
@@ -166,6 +171,7 @@ impl Fs for FaultyFs {
         let inner = self.inner.open_dir(path, create)?;
         let dir = FaultyDir {
             inner,
+            process: self.process,
             trigger: Arc::clone(&self.trigger),
         };
         dir.pass(Call::Open)?;
@@ -176,6 +182,7 @@ impl Fs for FaultyFs {
 #[derive(Debug)]
 struct FaultyDir {
     inner: Arc<dyn Dir>,
+    process: u64,
     trigger: Arc<Mutex<Trigger>>,
 }
 
@@ -190,7 +197,8 @@ impl FaultyDir {
 
 impl Dir for FaultyDir {
     fn id(&self) -> (u64, u64) {
-        self.inner.id()
+        let (device, number) = self.inner.id();
+        (device ^ self.process << 32, number)
     }
 
     fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {

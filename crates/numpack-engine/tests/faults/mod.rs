@@ -3,6 +3,7 @@
 
 mod between;
 mod faulty;
+mod pairs;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,8 +10,7 @@ mod stories;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use explore::Explorer;
-pub use explore::reboot;
+pub use explore::{Explorer, reboot};
 
 /// What an ordinary run looks at, and one with `NUMPACK_DEEP`.
 const IMAGES: [usize; 2] = [300_000, 5_000_000];
@@ -33,7 +32,7 @@ pub struct Count {
 
 /// Runs `case` for the numbers from 0 on, on two threads, until it answers `false`; gives the number of
 /// images.
-fn on_two_threads(case: impl Fn(usize, &mut Explorer) -> bool + Sync) -> Count {
+pub fn on_two_threads(case: impl Fn(usize, &mut Explorer) -> bool + Sync) -> Count {
     let next = AtomicUsize::new(0);
     let work = || {
         // When one thread fails there is nothing left to do for the other.

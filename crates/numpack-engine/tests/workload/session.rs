@@ -18,7 +18,7 @@ pub fn open(disk: &Disk, mode: Mode, durability: Durability) -> Result<Store> {
 /// Limits under which a store tidies up by itself all the time.
 pub fn tight() -> Limits {
     let mut limits = Limits::default();
-    (limits.journal, limits.pages, limits.copied) = (8192, 1, 0);
+    (limits.journal, limits.pages, limits.copied, limits.spare) = (8192, 1, 0, 1);
     limits
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use numpack_engine::{Error, Result, Store};
+use numpack_engine::{Error, Result, Snapshot, Store};
 
 use super::KINDS;
 
@@ -101,6 +101,12 @@ impl State {
         }
     }
 
+    /// The rows of all arrays, one after the other.
+    pub fn rows(&self) -> Vec<u8> {
+        let rows: Vec<&[u8]> = self.arrays.iter().map(|array| &*array.rows).collect();
+        rows.concat()
+    }
+
     /// A name that no array has.
     pub fn free(&self) -> Option<&'static str> {
         let taken = |name: &str| self.arrays.iter().any(|array| array.name == name);
@@ -119,9 +125,13 @@ impl State {
 
     /// What a store shows.
     pub fn of(store: &Store) -> Result<Self> {
+        Self::at_snapshot(&store.snapshot_all()?, store.attrs()?.as_str())
+    }
+
+    /// What a snapshot shows, of a store with these attributes.
+    pub fn at_snapshot(snapshot: &Snapshot, attrs: &str) -> Result<Self> {
         let mut arrays = Vec::new();
-        for name in store.names()? {
-            let array = store.array(name.as_str())?;
+        for array in snapshot.arrays() {
             let mut rows = vec![0; array.byte_len()];
             array.read_all(&mut rows)?;
             let shape = array.shape();
@@ -132,13 +142,13 @@ impl State {
                 )));
             }
             arrays.push(Array {
-                name: name.to_string(),
+                name: array.name().to_string(),
                 width: shape.get(1).map_or(1, |&width| width as usize),
                 rows,
                 attrs: array.attrs().as_str().to_owned(),
             });
         }
-        let attrs = store.attrs()?.as_str().to_owned();
+        let attrs = attrs.to_owned();
         Ok(Self { arrays, attrs })
     }
 }
