@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use numpack_engine::fs::{Fs, RealFs};
-use numpack_engine::{Error, Limits, Mode, Options, Snapshot, Store, View};
+use numpack_engine::{Durability, Error, Limits, Mode, Options, Snapshot, Store, View};
 use parking_lot::Mutex;
 
 use super::faulty::FaultyFs;
@@ -109,13 +109,14 @@ struct Party {
 }
 
 impl Party {
-    fn new(world: &World, limits: Limits) -> Self {
+    fn new(world: &World, limits: Limits, level: Durability) -> Self {
         Self {
             fs: world.process(),
             path: world.path(),
             // Whoever waits for the other one here waits for ever.
             options: Options::default()
                 .with_limits(limits)
+                .with_durability(level)
                 .with_lock_timeout(Duration::ZERO),
             store: None,
             views: Vec::new(),
@@ -213,6 +214,7 @@ struct Case<'a> {
     /// Whether each of the two looks at everything before.
     looking: [bool; 2],
     limits: Limits,
+    level: Durability,
 }
 
 impl fmt::Debug for Case<'_> {
@@ -220,8 +222,8 @@ impl fmt::Debug for Case<'_> {
         let [me, other] = self.looking;
         write!(
             f,
-            "start {}, real files {}, {:?}, {:?} meets {:?}, looking {me} and {other}, {:?}",
-            self.start.0, self.real, self.prelude, self.mine, self.theirs, self.limits
+            "start {}, real files {}, {:?}, {:?} meets {:?}, looking {me} and {other}, {}, {:?}",
+            self.start.0, self.real, self.prelude, self.mine, self.theirs, self.level, self.limits
         )
     }
 }
@@ -231,7 +233,7 @@ impl Case<'_> {
     fn play(&self, when: When, skipped: &[bool]) -> Option<Outcome> {
         let (image, start) = self.start.1;
         let world = World::of(image, self.real);
-        let mut me = Party::new(&world, self.limits);
+        let mut me = Party::new(&world, self.limits, self.level);
         let mut before = start.clone();
         for (act, seed) in self.prelude.iter().zip(50..) {
             assert_eq!(me.act(act, &before, seed).refused, None);
@@ -240,7 +242,7 @@ impl Case<'_> {
         if !matches!(self.mine, Act::Open(_)) {
             me.open(Mode::Append).unwrap();
         }
-        let mut other = Party::new(&world, self.limits);
+        let mut other = Party::new(&world, self.limits, self.level);
         other.open(Mode::Append).unwrap();
         for (looks, party) in self.looking.into_iter().zip([&mut me, &mut other]) {
             if looks {
@@ -336,7 +338,7 @@ impl Case<'_> {
 
 /// Everybody sees the same, views stay, and closing keeps it. Gives what is there.
 fn finish(world: &World, me: Party, other: Party) -> State {
-    let mut third = Party::new(world, Limits::default());
+    let mut third = Party::new(world, Limits::default(), Durability::Commit);
     let state = third.act(&Act::Open(Mode::Read), &State::default(), 0);
     let state = state.seen.unwrap_or_else(|| panic!("{:?}", state.refused));
     for party in [&me, &other] {
@@ -351,7 +353,7 @@ fn finish(world: &World, me: Party, other: Party) -> State {
         }
         party.check_views();
     }
-    let mut last = Party::new(world, Limits::default());
+    let mut last = Party::new(world, Limits::default(), Durability::Commit);
     let store = last.open(Mode::Append).unwrap();
     assert_eq!(State::of(&store).unwrap(), state, "after closing");
     let report = store.verify(true).unwrap();
@@ -391,8 +393,9 @@ fn events() -> Vec<Vec<Act>> {
         .collect()
 }
 
-/// Of all cases an ordinary run plays one in so many, and one with `NUMPACK_DEEP`.
-const ONE_IN: [usize; 2] = [240, 5];
+/// Of all cases an ordinary run plays one in so many, and one with `NUMPACK_DEEP`. Primes, so that no choice
+/// goes with the number of the case.
+const ONE_IN: [usize; 2] = [719, 17];
 
 #[test]
 #[allow(clippy::print_stderr, reason = "the count is part of the result")]
@@ -412,8 +415,9 @@ fn what_another_process_does_between_any_two_calls_comes_before_or_after() {
     let more = [Act::View, Act::Open(Mode::Read), Act::Open(Mode::Append)];
     let mine: Vec<Act> = operations().into_iter().map(Act::Do).chain(more).collect();
     let events = events();
+    let levels = [Durability::Commit, Durability::Full, Durability::None];
     let (cases, moments) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let all = starts.len() * preludes.len() * mine.len() * events.len() * 16;
+    let all = starts.len() * preludes.len() * mine.len() * events.len() * levels.len() * 16;
     on_two_threads(|number, _| {
         // Numbers that follow each other differ in everything.
         let number = number * one_in;
@@ -432,6 +436,7 @@ fn what_another_process_does_between_any_two_calls_comes_before_or_after() {
             mine: mine.clone(),
             looking: [me && !matches!(mine, Act::Open(_)), other],
             limits: if tidy { tight() } else { Limits::default() },
+            level: levels[choose(levels.len())],
         };
         cases.fetch_add(1, Ordering::Relaxed);
         moments.fetch_add(case.explore(), Ordering::Relaxed);
