@@ -77,6 +77,35 @@ def test_written_there_read_here(path, tmp_path, python_042):
                 assert_same(npk.load(name, lazy=True)[::-1], array[::-1])
 
 
+def edit(npk, name, call):
+    """Adds one to the first row, in the way of `call`."""
+    if call == "writable_batch_mode":
+        with npk.writable_batch_mode() as batch:
+            batch.load(name)[0] += 1
+    elif call == "locked":
+        with npk.locked():
+            npk.replace({name: npk.load(name)[:1] + 1}, [0])
+    elif call == "sql":
+        npk.sql('UPDATE "a" SET value = value + 1 WHERE row_id = 0')
+    else:
+        with npk.batch_mode(rollback=call == "rollback"):
+            array = npk.load(name)
+            array[0] += 1
+            npk.save({name: array})
+
+
+@pytest.mark.parametrize("call", ["batch_mode", "rollback", "writable_batch_mode", "locked", "sql"])
+def test_the_first_change_of_what_was_written_there(path, python_042, call):
+    """Whatever comes first to a store that this version has not opened for writing before."""
+    body = "with NumPack(path) as npk: npk.save({'a': np.arange(5.0)})"
+    other(python_042, body, path)
+    with NumPack(path) as npk:
+        edit(npk, "a", call)
+        assert_store(npk, {"a": np.array([1.0, 1, 2, 3, 4])})
+        edit(npk, "a", call)
+        assert_store(npk, {"a": np.array([2.0, 1, 2, 3, 4])})
+
+
 def test_written_here_read_there(path, tmp_path, python_042):
     arrays = everything(2)
     with NumPack(path) as npk:

@@ -56,7 +56,6 @@ impl WriteGuard<'_> {
             let array = Arc::make_mut(array);
             if array.generation == 0 {
                 array.generation = random();
-                array.saved_as = array.generation;
             }
             // A bitmap must have its name on disk before the metadata that counts its rows, too.
             renamed |= self.write_bitmap(array, flush)?;

@@ -423,12 +423,15 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
             name: entry.name.clone(),
             meta: entry.meta.clone(),
             generation: known.map_or(0, |known| known.generation),
-            location,
             deletions,
             bitmap_due: false,
             modified_us: entry.modified_us,
             overlay: Overlay::default(),
-            saved_as: known.map_or(0, |known| known.saved_as),
+            saved_as: match known {
+                Some(known) => known.saved_as,
+                None => found_as(dir, &entry.name, &location),
+            },
+            location,
             replaced_lsn: known.map_or(0, |known| known.replaced_lsn),
             attrs: known.map(|known| known.attrs.clone()).unwrap_or_default(),
             put_lsn: 0,
@@ -443,6 +446,20 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
         state.arrays.insert(entry.name.clone(), Arc::new(array));
     }
     Ok(state)
+}
+
+/// What stands for the generation that rows of another program were saved as: every process finds the same,
+/// and another one when the file has been written to.
+fn found_as(dir: &dyn Dir, name: &ArrayName, location: &Location) -> u64 {
+    let file = match location {
+        Location::Segments(_) => name.segments_file(),
+        Location::Own | Location::Generation => name.data_file(),
+    };
+    // A lost file is told of to whoever reads the array.
+    let known = dir.stat(&file).map_or([0; 3], |stat| {
+        [stat.ino, stat.len, stat.mtime_ns.cast_unsigned()]
+    });
+    xxhash_rust::xxh3::xxh3_64(&known.map(u64::to_le_bytes).concat()).max(1)
 }
 
 fn read_bitmap(

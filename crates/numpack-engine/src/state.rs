@@ -36,7 +36,8 @@ pub(crate) struct ArrayState {
     pub(crate) attrs: Attrs,
     /// Rows that were replaced and that the file does not have yet.
     pub(crate) overlay: Overlay,
-    /// The generation that the rows were saved as: a checkpoint that finds the file mapped moves them.
+    /// The generation that the rows were saved as: a checkpoint that finds the file mapped moves them. Of rows
+    /// that another program saved, a number made of what is known of their file.
     pub(crate) saved_as: u64,
     /// LSN of the last REPLACE since then; 0 if there was none.
     pub(crate) replaced_lsn: u64,

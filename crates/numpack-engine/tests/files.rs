@@ -103,6 +103,43 @@ fn a_store_that_another_program_changed_opens() {
     );
 }
 
+/// The first commit to what another program wrote makes a checkpoint, which is no change of the rows.
+#[test]
+fn rows_of_another_program_are_updated() {
+    let fs = MemoryFs::default();
+    let store = open(&fs);
+    save(&store, "a", &[4], &[1, 2, 3, 4]).unwrap();
+    store.close().unwrap();
+    let mut metadata = Metadata::decode(&files(&fs)["metadata.npkm"]).unwrap();
+    metadata.trailer = None;
+    let file = dir(&fs).open("metadata.npkm", Open::Write).unwrap();
+    file.set_len(0).unwrap();
+    write_all_at(&*file, &metadata.encode(), 0).unwrap();
+
+    let (store, image) = (open(&fs), fs.image());
+    let other = open(&image);
+    let update = |store: &numpack_engine::Store, rows: &[u8]| {
+        let base = store.array("a").unwrap();
+        let at = std::iter::once(base.clone()).collect();
+        let mut t = store.begin_at(&at).unwrap();
+        t.update(&base, rows).unwrap();
+        t.commit()
+    };
+    update(&store, &[1, 2, 3, 5]).unwrap();
+    update(&store, &[1, 2, 3, 6]).unwrap();
+    assert_eq!(read(&store, "a"), [1, 2, 3, 6]);
+    // What that program writes behind our back is a change.
+    let base = other.array("a").unwrap();
+    write_all_at(
+        &*dir(&image).open("data_a.npkd", Open::Write).unwrap(),
+        &[7],
+        0,
+    )
+    .unwrap();
+    let late = open(&image);
+    assert_ne!(late.array("a").unwrap().version(), base.version());
+}
+
 /// Another program wrote while the journal of a killed process waited: nothing is guessed.
 #[test]
 fn waiting_changes_on_foreign_metadata_are_not_guessed() {
