@@ -84,16 +84,14 @@ fn commit_changes(
     };
     staged.into_iter().for_each(Staged::claim);
     guard.writer.sums.end();
-    let kept: HashSet<u64> = scratch
-        .arrays
-        .values()
-        .map(|array| array.generation)
-        .collect();
-    for old in replaced
-        .into_iter()
-        .filter(|old| !kept.contains(&old.generation))
-    {
-        guard.supersede(&old, lsn);
+    if !replaced.is_empty() {
+        let arrays = scratch.arrays.values();
+        let kept: HashSet<u64> = arrays.map(|array| array.generation).collect();
+        for old in replaced {
+            if !kept.contains(&old.generation) {
+                guard.supersede(&old, lsn);
+            }
+        }
     }
     if durability == Durability::Full {
         guard.collect();

@@ -113,16 +113,60 @@ impl Node {
                 if alive && nodes.len() < to_usize(end) {
                     nodes.resize_with(to_usize(end), || Self::dead(height));
                 }
-                for (node, start) in nodes
-                    .iter_mut()
-                    .zip((0..).step_by(to_usize(span)))
-                    .take(to_usize(end))
-                    .skip(to_usize(first))
-                {
+                // Missing ones at the end are dead already.
+                let end = to_usize(end).min(nodes.len());
+                let mut start = first * span;
+                for node in nodes.get_mut(to_usize(first)..end).unwrap_or_default() {
                     let part = rows.start.max(start) - start..rows.end.min(start + span) - start;
                     self.live -= node.live;
                     node.change(height, part, alive);
                     self.live += node.live;
+                    start += span;
+                }
+            }
+        }
+    }
+
+    /// Finds what is looked for next, as far as it lives here: `first` is the first row, before which
+    /// `before` rows live.
+    fn find<W: Iterator<Item = (u64, u64)>>(
+        &self,
+        height: u32,
+        mut first: u64,
+        mut before: u64,
+        found: &mut Found<W>,
+    ) {
+        if self.live == span(height) {
+            while found.is_below(before + self.live) {
+                found.add(before + self.live, first + (found.next.start - before));
+            }
+            return;
+        }
+        match &self.below {
+            Below::Words(words) => {
+                let live = before + self.live;
+                let mut words = words.iter();
+                let (mut word, mut ones) = (0, 0);
+                first = first.wrapping_sub(64);
+                while found.is_below(live) {
+                    while before + ones <= found.next.start {
+                        before += ones;
+                        first = first.wrapping_add(64);
+                        word = words.next().copied().unwrap_or(u64::MAX);
+                        ones = count_ones(word);
+                    }
+                    let at = nth_one(word, found.next.start - before);
+                    let together = u64::from((word >> at).trailing_ones());
+                    found.add(found.next.start + together, first + at);
+                }
+            }
+            Below::Nodes(nodes) => {
+                for node in nodes.iter() {
+                    if found.is_below(before + node.live) {
+                        node.find(height - 1, first, before, found);
+                    }
+                    first += span(height - 1);
+                    before += node.live;
                 }
             }
         }
@@ -141,6 +185,34 @@ impl Node {
                 }
             }
         }
+    }
+}
+
+/// Live rows that are looked for, and the physical ones that were found.
+struct Found<W> {
+    wanted: W,
+    /// Those of the run that is looked for now.
+    next: Range<u64>,
+    runs: Vec<(u64, u64)>,
+}
+
+impl<W: Iterator<Item = (u64, u64)>> Found<W> {
+    /// Whether the next row that is looked for is below `live`.
+    fn is_below(&mut self, live: u64) -> bool {
+        while self.next.is_empty() {
+            match self.wanted.next() {
+                Some((start, len)) => self.next = start..start + len,
+                None => return false,
+            }
+        }
+        self.next.start < live
+    }
+
+    /// The next row, and those behind it as far as they are below `live`, are `physical` and those behind.
+    fn add(&mut self, live: u64, physical: u64) {
+        let len = self.next.end.min(live) - self.next.start;
+        add_run(&mut self.runs, physical, len);
+        self.next.start += len;
     }
 }
 
@@ -257,11 +329,7 @@ impl Deletions {
             match &node.below {
                 Below::Words(words) => {
                     for (start, &word) in (first..).step_by(64).zip(words.iter()) {
-                        // Most words are full where few rows are deleted, and counting takes longer.
-                        let ones = match word {
-                            u64::MAX => 64,
-                            word => u64::from(word.count_ones()),
-                        };
+                        let ones = count_ones(word);
                         if left < ones {
                             return start + nth_one(word, left);
                         }
@@ -285,23 +353,18 @@ impl Deletions {
         }
     }
 
-    /// The physical rows of `len` live rows from `logical` on as runs, ascending.
-    pub(crate) fn physical_runs(&self, logical: u64, len: u64, runs: &mut Vec<(u64, u64)>) {
-        let Some(last) = len.checked_sub(1) else {
-            return;
+    /// The physical rows of `live` rows, which are runs of live rows as the result is of physical ones:
+    /// ascending and apart.
+    pub(crate) fn physical_runs(&self, live: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        let mut found = Found {
+            wanted: live.iter().copied(),
+            next: 0..0,
+            runs: Vec::with_capacity(live.len()),
         };
-        let first = self.physical(logical);
-        if last > 0 && self.physical(logical + last) != first + last {
-            // Something is deleted in between. A few rows are looked up faster than what is between them.
-            if len <= 8 {
-                return (logical..logical + len).for_each(|row| self.physical_runs(row, 1, runs));
-            }
-            let half = len / 2;
-            self.physical_runs(logical, half, runs);
-            self.physical_runs(logical + half, len - half, runs);
-            return;
+        if found.is_below(u64::MAX) {
+            self.root.find(self.height, 0, 0, &mut found);
         }
-        add_run(runs, first, len);
+        found.runs
     }
 
     /// The live rows as runs, ascending.
@@ -330,6 +393,14 @@ impl Deletions {
     }
 }
 
+/// The ones of a word. Most are full where few rows are deleted, and counting takes longer.
+fn count_ones(word: u64) -> u64 {
+    match word {
+        u64::MAX => 64,
+        word => u64::from(word.count_ones()),
+    }
+}
+
 fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
@@ -338,6 +409,7 @@ fn to_usize(n: u64) -> usize {
 #[allow(clippy::cast_possible_truncation, reason = "tests run on 64 bits")]
 mod tests {
     use super::*;
+    use crate::selection::runs_of;
     use proptest::prelude::*;
 
     #[derive(Clone, Debug)]
@@ -389,10 +461,19 @@ mod tests {
             for (logical, &physical) in live.iter().enumerate().step_by(97) {
                 prop_assert_eq!(deletions.physical(logical as u64), physical);
                 let some = &live[logical..live.len().min(logical + logical % 3_000)];
-                let mut runs = Vec::new();
-                deletions.physical_runs(logical as u64, some.len() as u64, &mut runs);
-                prop_assert_eq!(runs, crate::selection::runs_of(some.iter().copied()));
+                let runs = deletions.physical_runs(&[(logical as u64, some.len() as u64)]);
+                prop_assert_eq!(runs, runs_of(some.iter().copied()));
             }
+            for (step, len) in [(1, 1), (2, 1), (7, 3), (5_000, 1), (5_000, 4_990), (90_000, 70_000)] {
+                let wanted: Vec<(u64, u64)> = (0..live.len()).step_by(step)
+                    .map(|start| (start as u64, (live.len() - start).min(len) as u64))
+                    .collect();
+                let physical = wanted.iter().flat_map(|&(start, len)| {
+                    live[start as usize..(start + len) as usize].iter().copied()
+                });
+                prop_assert_eq!(deletions.physical_runs(&wanted), runs_of(physical));
+            }
+            prop_assert_eq!(deletions.physical_runs(&[]), []);
             let mut again = Deletions::from_file(&deletions.to_file());
             prop_assert_eq!(again.runs(), deletions.runs());
             prop_assert_eq!(again.deleted(), deletions.deleted());

@@ -45,6 +45,17 @@ impl Head {
         *self.0.write() = Some((bytes, probe.clone()));
         Ok(probe)
     }
+
+    /// This process has just written `hint`, the newest, as `bytes`: it need not decode it.
+    pub(crate) fn wrote(&self, hint: &Hint, bytes: &[u8]) {
+        if let Some((known, probe)) = &mut *self.0.write() {
+            let at = usize::try_from(Hint::offset(hint.seq)).unwrap_or(PROBE_LEN);
+            if let Some(slot) = known.get_mut(at..at + bytes.len()) {
+                slot.copy_from_slice(bytes);
+                probe.hint = Some(*hint);
+            }
+        }
+    }
 }
 
 impl Probe {

@@ -299,7 +299,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         if selected.is_empty() {
             return Ok(());
         }
-        let targets = physical(&array, &selected);
+        let targets = physical(&array, selected);
         self.replace_rows(&array, &targets, rows)
     }
 
@@ -321,7 +321,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             changed.extend_from_slice(&rows[at(start)..at(start + len)]);
             logical.extend(start..start + len);
         }
-        let targets = physical(&array, &RowSet::List(logical));
+        let targets = physical(&array, RowSet::List(logical));
         self.replace_rows(&array, &targets, &changed)
     }
 
@@ -339,13 +339,7 @@ impl<'g, 'a> Plan<'g, 'a> {
         }
         let runs = match &array.deletions {
             None => runs,
-            Some(deletions) => {
-                let mut physical = Vec::with_capacity(runs.len());
-                for (start, len) in runs {
-                    deletions.physical_runs(start, len, &mut physical);
-                }
-                physical
-            }
+            Some(deletions) => deletions.physical_runs(&runs),
         };
         let delete = DeleteRows {
             name: name.clone(),
@@ -403,10 +397,10 @@ impl<'g, 'a> Plan<'g, 'a> {
 }
 
 /// The physical rows of live rows.
-fn physical(array: &ArrayState, rows: &RowSet) -> Vec<u64> {
+fn physical(array: &ArrayState, rows: RowSet) -> RowSet {
     match &array.deletions {
-        Some(deletions) => rows.rows().map(|row| deletions.physical(row)).collect(),
-        None => rows.rows().collect(),
+        Some(deletions) => RowSet::List(rows.rows().map(|row| deletions.physical(row)).collect()),
+        None => rows,
     }
 }
 

@@ -7,7 +7,7 @@ use numpack_format::journal::{Record, Replace};
 
 use crate::error::Result;
 use crate::plan::{Plan, now_us};
-use crate::selection::runs_of;
+use crate::selection::{RowSet, runs_of};
 use crate::state::{ArrayState, Location};
 
 /// Bytes of rows that always go through the journal.
@@ -16,24 +16,27 @@ const SMALL: u64 = 1 << 20;
 const LARGE: u64 = 256 << 20;
 
 impl Plan<'_, '_> {
-    /// Row `i` of `rows` takes the place of physical row `targets[i]`; the last of several stays.
+    /// Each row of `rows` takes the place of a physical row of `targets`; the last of several stays.
     pub(crate) fn replace_rows(
         &mut self,
         array: &Arc<ArrayState>,
-        targets: &[u64],
+        targets: &RowSet,
         rows: &[u8],
     ) -> Result<()> {
         let len = rows.len() as u64;
         let quarter = array.meta.byte_len() / 4;
         let single = !matches!(array.location, Location::Segments(_));
         if !single || len > SMALL.max(quarter).min(LARGE) {
-            return self.rewrite(array, targets, rows);
+            let targets: Vec<u64> = targets.rows().collect();
+            return self.rewrite(array, &targets, rows);
         }
         if len == 0 {
             return Ok(());
         }
-        let row_bytes = rows.len() / targets.len();
-        let (runs, rows) = in_order(targets, rows, row_bytes);
+        let (runs, rows) = match targets {
+            RowSet::Range { start, len } => (Arc::from([(*start, *len)]), rows.into()),
+            RowSet::List(targets) => in_order(targets, rows, rows.len() / targets.len()),
+        };
         let replace = Replace {
             name: array.name.clone(),
             generation: array.generation,

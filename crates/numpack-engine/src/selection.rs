@@ -117,7 +117,10 @@ impl Selection {
                 len: 1,
             }),
             Self::Slice { start, stop, step } => slice_rows(*start, *stop, *step, rows),
-            Self::Rows(indices) => Ok(compact_list(normalize_all(indices, rows, name)?)),
+            Self::Rows(indices) => match neighbours(indices, rows) {
+                Some(range) => Ok(range),
+                None => Ok(compact_list(normalize_all(indices, rows, name)?)),
+            },
             Self::Mask(mask) => {
                 if mask.len() as u64 != rows {
                     return Err(Error::MaskLength {
@@ -135,6 +138,22 @@ impl Selection {
             }
         }
     }
+}
+
+/// `indices` as a range when they are rows next to each other, ascending and counted from the first one:
+/// nothing need be copied.
+fn neighbours(indices: &[i64], rows: u64) -> Option<RowSet> {
+    let (&first, &last) = (indices.first()?, indices.last()?);
+    let start = u64::try_from(first).ok()?;
+    let len = indices.len() as u64;
+    if start.checked_add(len - 1)? != u64::try_from(last).ok()? || start + len > rows {
+        return None;
+    }
+    // No early end: the loop is compiled to vector instructions.
+    let apart = indices.iter().zip(0..).fold(0, |apart, (index, at)| {
+        apart | (index ^ first.wrapping_add(at))
+    });
+    (apart == 0).then_some(RowSet::Range { start, len })
 }
 
 /// `list` as a range when its rows are neighbours in ascending order.
@@ -310,6 +329,34 @@ mod tests {
                 assert_eq!(all, each.map(|row| vec![row]), "{index} of {rows}");
             }
         }
+    }
+
+    #[test]
+    fn neighbours_become_a_range() {
+        let resolve = |indices: &[i64], rows| {
+            let resolved = Selection::Rows(indices.to_vec()).resolve(rows, "a");
+            resolved.map_err(|error| error.to_string())
+        };
+        let range = |start, len| Ok(RowSet::Range { start, len });
+        assert_eq!(resolve(&[3, 4, 5], 6), range(3, 3));
+        assert_eq!(resolve(&[7], 8), range(7, 1));
+        assert_eq!(resolve(&[-3, -2, -1], 6), range(3, 3));
+        assert_eq!(
+            resolve(&[3, 5, 4, 6], 7),
+            Ok(RowSet::List(vec![3, 5, 4, 6]))
+        );
+        assert_eq!(
+            resolve(&[3, 4, -1, 6], 7),
+            Ok(RowSet::List(vec![3, 4, 6, 6]))
+        );
+        assert_eq!(resolve(&[], 7), Ok(RowSet::List(vec![])));
+        assert!(resolve(&[3, 4, 5], 5).is_err());
+        assert!(resolve(&[i64::MAX - 1, i64::MAX], 5).is_err());
+        let far = i64::MAX.unsigned_abs();
+        assert_eq!(
+            resolve(&[i64::MAX - 1, i64::MAX], u64::MAX),
+            range(far - 1, 2)
+        );
     }
 
     #[test]

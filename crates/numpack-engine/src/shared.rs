@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     /// Epoch and hint that `state` is caught up with, readable without a lock.
     latest: (AtomicU64, AtomicU64),
     journal: RwLock<Option<Arc<dyn File>>>,
-    head: Head,
+    pub(crate) head: Head,
     pub(crate) pins: Arc<Pins>,
     /// A replaced generation whose file the next large save may use again.
     pub(crate) spare: Mutex<Option<u64>>,

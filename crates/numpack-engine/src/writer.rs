@@ -340,11 +340,13 @@ impl WriteGuard<'_> {
             synced_lsn: seen.flushed,
             chain: cursor.chain,
         };
-        write_all_at(journal, &hint.encode(), Hint::offset(hint.seq)).map_err(|source| {
+        let bytes = hint.encode();
+        write_all_at(journal, &bytes, Hint::offset(hint.seq)).map_err(|source| {
             // The records are committed although nobody was told: only a reopened store may go on.
             self.poison(journal, seen);
             self.io("write", paths::JOURNAL, source)
         })?;
+        self.shared.head.wrote(&hint, &bytes);
         seen.hint_seq = hint.seq;
         Ok(())
     }
