@@ -125,11 +125,11 @@ impl State {
 
     /// What a store shows.
     pub fn of(store: &Store) -> Result<Self> {
-        Self::at_snapshot(&store.snapshot_all()?, store.attrs()?.as_str())
+        Self::at_moment(&store.snapshot_all()?)
     }
 
-    /// What a snapshot shows, of a store with these attributes.
-    pub fn at_snapshot(snapshot: &Snapshot, attrs: &str) -> Result<Self> {
+    /// What a snapshot of all arrays shows.
+    pub fn at_moment(snapshot: &Snapshot) -> Result<Self> {
         let mut arrays = Vec::new();
         for array in snapshot.arrays() {
             let mut rows = vec![0; array.byte_len()];
@@ -148,7 +148,7 @@ impl State {
                 attrs: array.attrs().as_str().to_owned(),
             });
         }
-        let attrs = attrs.to_owned();
+        let attrs = snapshot.attrs().as_str().to_owned();
         Ok(Self { arrays, attrs })
     }
 }
