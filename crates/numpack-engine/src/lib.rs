@@ -32,6 +32,7 @@ mod backup;
 mod backup_sums;
 mod bits;
 mod checkpoint;
+mod closing;
 mod commit;
 mod copy;
 mod deep;

@@ -365,32 +365,13 @@ impl Handle {
         if shared.writers.fetch_sub(1, Ordering::AcqRel) != 1 {
             return Ok(());
         }
-        match finish(&shared, &self.options) {
+        match crate::closing::finish(&shared, &self.options) {
             // Gone, or busy: the next open of the store does what is left to do.
             Err(Error::NoStore { .. } | Error::Busy { .. } | Error::Interrupted) => Ok(()),
             Err(error) if error.is_missing_file() => Ok(()),
             result => result,
         }
     }
-}
-
-fn finish(shared: &Shared, options: &Options) -> Result<()> {
-    if shared.dir.stat(crate::paths::JOURNAL).is_err() {
-        return Ok(());
-    }
-    shared.refresh()?;
-    let idle = {
-        let seen = shared.seen.lock();
-        seen.foreign || (seen.touched.is_empty() && !seen.recovery_due)
-    };
-    if idle {
-        return Ok(());
-    }
-    let mut guard = shared.lock(options)?;
-    if guard.has_pending() {
-        guard.checkpoint(options.durability, false)?;
-    }
-    Ok(())
 }
 
 impl Drop for Handle {

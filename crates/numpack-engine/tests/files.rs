@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use numpack_engine::fs::{Dir, Fs, MemoryFs, Open, write_all_at};
-use numpack_engine::{Error, Mode, Selection};
+use numpack_engine::{Durability, Error, Mode, Selection};
 use numpack_format::Metadata;
 
+use crate::disk::{Disk, Image};
 use crate::kit::{PATH, append, bytes, delete, mode, names, open, read, rows, save, try_open};
+use crate::workload;
 
 fn dir(fs: &MemoryFs) -> Arc<dyn Dir> {
     fs.open_dir(Path::new(PATH), true).unwrap()
@@ -354,6 +356,37 @@ fn a_replaced_file_is_used_again_when_nobody_holds_it() {
     assert_eq!(read(&store, "a"), data(5));
     store.close().unwrap();
     assert!(ino().is_empty(), "no spare stays");
+}
+
+/// A replaced file that somebody looks at stays when others close the store, and goes with the next handle
+/// that is closed.
+#[test]
+fn what_a_view_left_behind_goes_with_the_next_handle() {
+    let disk = Disk::new(&Image::default());
+    let open = |mode| workload::open(&disk.process(), mode, Durability::Commit).unwrap();
+    let generations = || {
+        let names = disk.image().names;
+        names
+            .keys()
+            .filter(|name| name.starts_with(".npk/g"))
+            .count()
+    };
+    let (killed, looking, third) = (open(Mode::Append), open(Mode::Append), open(Mode::Append));
+    save(&killed, "a", &[4], &[1, 2, 3, 4]).unwrap();
+    killed.sync().unwrap();
+    let view = looking.array("a").unwrap().contiguous().unwrap();
+    save(&killed, "a", &[4], &[5, 6, 7, 8]).unwrap();
+    std::mem::forget(killed);
+    third.close().unwrap();
+    assert_eq!(generations(), 1, "in use");
+    assert_eq!(*view, [1, 2, 3, 4]);
+    drop(view);
+    open(Mode::Read).close().unwrap();
+    assert_eq!(generations(), 1, "a reader writes nothing");
+    looking.close().unwrap();
+    assert_eq!(generations(), 0);
+    assert_eq!(read(&open(Mode::Read), "a"), [5, 6, 7, 8]);
+    assert_eq!(disk.breaches(), Vec::<String>::new());
 }
 
 /// The file of an array that was replaced is written to again, but for one that a renamed array has by now.
