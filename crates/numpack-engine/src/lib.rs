@@ -79,6 +79,7 @@ mod stats;
 mod store;
 mod sums;
 mod transaction;
+mod tree;
 mod verify;
 mod view;
 mod writer;
