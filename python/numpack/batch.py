@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from numpack import _internal
 from numpack.attr_values import PendingAttrs, dumps, need_room
+from numpack.cached import CachedInfo, Entry
 from numpack.exceptions import ArrayExistsError, ArrayNotFoundError, RowIndexError
 from numpack.scratch import on_disk, scratch
 
@@ -60,31 +61,6 @@ class BatchModeContext:
         return self._cache.dirty if self._cache is not None else set()
 
 
-class CachedInfo(NamedTuple):
-    """What `Store.info` tells, for an array of the block."""
-
-    name: str
-    dtype_name: str
-    shape: tuple[int, ...]
-    physical_shape: list[int]
-    data_file: str
-    modified_us: int
-    size_bytes: int
-    deleted: int
-
-
-class _Entry:
-    """A cached array. `base` is the snapshot it was loaded from, None once it was replaced."""
-
-    __slots__ = ("array", "base", "spilled", "used")
-
-    def __init__(self, array: np.ndarray, base: Any = None) -> None:
-        self.array = array
-        self.base = base
-        self.spilled = False
-        self.used = 0
-
-
 def _locked(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(self: "BatchStore", *args: Any, **options: Any) -> Any:
@@ -104,7 +80,7 @@ class BatchStore:
         self._path = path
         self._limit = None if memory_limit is None else int(memory_limit * _MEGABYTE)
         self._lock = threading.RLock()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         # Snapshots of the store's arrays, by the name that the block knows them by.
         self._bases: dict[str, Any] = {}
         # Those snapshots again, for the check that nothing has changed meanwhile.
@@ -191,7 +167,7 @@ class BatchStore:
             and not self._attrs.touches(name)
         )
 
-    def _entry(self, name: str) -> _Entry:
+    def _entry(self, name: str) -> Entry:
         entry = self._entries.get(name)
         if entry is None:
             self._need(name)
@@ -199,10 +175,10 @@ class BatchStore:
             if self._limit is not None:
                 self._spill(base._nbytes)
             if self._limit is not None and self._in_memory() + base._nbytes > self._limit:
-                entry = _Entry(on_disk(self._path, base._ndarray(), base.shape, base.dtype), base)
+                entry = Entry(on_disk(self._path, base._ndarray(), base.shape, base.dtype), base)
                 entry.spilled = True
             else:
-                entry = _Entry(base._load(), base)
+                entry = Entry(base._load(), base)
             self._entries[name] = entry
         self._clock += 1
         entry.used = self._clock
@@ -295,12 +271,13 @@ class BatchStore:
         for name, array in checked.items():
             self._put(name, array)
 
-    def _put(self, name: str, array: np.ndarray) -> None:
+    def _put(self, name: str, array: np.ndarray, absent: bool = False) -> None:
         if not self.contains(name):
             self._order.append(name)
         entry = self._entries.get(name)
         if entry is None or entry.array is not array:
-            entry = self._entries[name] = _Entry(array)
+            absent = absent or (entry is not None and entry.absent)
+            entry = self._entries[name] = Entry(array, absent=absent)
         self.dirty.add(name)
         self._clock += 1
         entry.used = self._clock
@@ -313,7 +290,7 @@ class BatchStore:
         if self.contains(name):
             raise ArrayExistsError(f"array {name!r} already exists")
         array = np.zeros(shape, dtype) if fill == 0 else np.full(shape, fill, dtype)
-        self._put(name, _internal.checked_array(name, array))
+        self._put(name, _internal.checked_array(name, array), absent=True)
 
     @_locked
     def edit_attrs(self, name: str | None, change: Callable[[dict[str, Any]], Any]) -> Any:
@@ -400,6 +377,8 @@ class BatchStore:
             self._stored().discard(old)
             self._stored().add(new)
             self._moves.append(("rename", old, new))
+        elif old in self._entries:
+            self._entries[old].absent = True
         if old in self._entries:
             self._entries[new] = self._entries.pop(old)
             self.dirty.discard(old)
@@ -412,7 +391,7 @@ class BatchStore:
         """Copy an array under another name."""
         self._need_free(source, target)
         attrs = json.loads(self.attrs(source))
-        self._put(target, self._now(source).copy())
+        self._put(target, self._now(source).copy(), absent=True)
         self._attrs.note(target, {}, attrs)
 
     def _need_free(self, source: str, target: str) -> None:
@@ -444,18 +423,19 @@ class BatchStore:
     def _in_memory(self) -> int:
         return sum(entry.array.nbytes for entry in self._entries.values() if not entry.spilled)
 
-    def _spill(self, coming: int, wanted: _Entry | None = None) -> None:
+    def _spill(self, coming: int, wanted: Entry | None = None) -> None:
         """Move arrays to disk, the least recently used first, until the limit holds.
 
         An array that somebody else still refers to stays: moving it would free nothing, and edits
-        through that reference would be lost.
+        through that reference would be lost. Who refers to the owner of a view is not known.
         """
         for entry in sorted(self._entries.values(), key=lambda entry: entry.used):
             if self._in_memory() + coming <= (self._limit or 0):
                 return
             # The entry's own reference and getrefcount's argument.
             idle = entry is not wanted and sys.getrefcount(entry.array) <= 2
-            if idle and not entry.spilled and entry.array.nbytes:
+            owner = not isinstance(entry.array.base, np.ndarray)
+            if idle and owner and not entry.spilled and entry.array.nbytes:
                 entry.array = on_disk(self._path, entry.array, entry.array.shape, entry.array.dtype)
                 entry.spilled = True
 
@@ -464,14 +444,18 @@ class BatchStore:
     def commit(self) -> None:
         """Write everything as one transaction, or raise ConflictError and write nothing."""
         steps = list(self._moves)
+        moved = {new for kind, _, new in steps if kind == "rename"}
         for name in self._order:
             entry = self._entries.get(name)
             if entry is None:
                 continue
             base, array = entry.base, entry.array
+            if entry.absent:
+                steps.append(("absent", name, None))
             if (
                 base is not None
                 and base.name == name
+                and name not in moved
                 and base.shape == array.shape
                 and base.dtype == array.dtype
             ):

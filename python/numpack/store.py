@@ -141,7 +141,7 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
         if isinstance(array_name, str):
             names = [array_name]
         elif isinstance(array_name, list) and all(isinstance(name, str) for name in array_name):
-            names = array_name
+            names = list(dict.fromkeys(array_name))
         else:
             raise TypeError("array_names must be a list of strings or a single string")
         self._target().drop(names, indexes)

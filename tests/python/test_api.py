@@ -6,12 +6,13 @@ import pickle
 import shutil
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpack
 import numpy as np
 import pytest
-from numpack import NumPack
+from numpack import ArrayExistsError, NumPack
 from support import DTYPES, SHAPES, assert_private, assert_same, assert_store, listing, sample
 
 CALLS_ON_OPEN = {
@@ -510,6 +511,25 @@ class TestMembers:
             assert_store(npk, {"c": np.arange(1, 5), "b": np.arange(3)})
         with NumPack(path) as npk:
             assert_store(npk, {"c": np.arange(1, 5), "b": np.arange(3)})
+
+    def test_creating_waits_and_then_looks(self, path):
+        """What somebody makes while `create` waits for the lock stays."""
+        with NumPack(path) as npk, NumPack(path) as other:
+            with ThreadPoolExecutor() as pool:
+                with npk.locked():
+                    waiting = pool.submit(lambda: other.create("x", (4,), "f8"))
+                    time.sleep(0.2)
+                    npk.save({"x": np.arange(4)})
+                with pytest.raises(ArrayExistsError, match="x"):
+                    waiting.result()
+            assert_store(npk, {"x": np.arange(4)})
+
+    def test_a_name_that_is_given_twice_is_dropped_once(self, npk):
+        npk.save({"a": np.arange(5), "b": np.arange(5)})
+        npk.drop(["a", "b", "a"], [0])
+        assert_store(npk, {"a": np.arange(1, 5), "b": np.arange(1, 5)})
+        npk.drop(["a", "a"], slice(None))
+        assert_store(npk, {"b": np.arange(1, 5)})
 
     @pytest.mark.parametrize("rows", [10, 9000, 200_000])
     def test_saving_under_the_name_that_a_renamed_array_had(self, path, rows):

@@ -3,7 +3,7 @@
 import numpack
 import numpy as np
 import pytest
-from numpack import NumPack
+from numpack import ConflictError, NumPack
 from support import (
     assert_private,
     assert_same,
@@ -426,3 +426,62 @@ class TestWritable:
         with WritableArray(raw, (3, 2), np.float32) as array:
             array[1] = 50
         assert_same(np.fromfile(raw, "f4"), np.array([0, 1, 50, 50, 4, 5], "f4"))
+
+
+class TestNamesThatOthersTake:
+    """What a block has seen to be free must be so when it ends."""
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda n: n.create("x", (4,), "f8"),
+            lambda n: n.clone("a", "x"),
+            lambda n: (n.create("y", (4,), "f8"), n.rename("y", "x")),
+            lambda n: (n.save({"y": np.ones(3)}), n.rename("y", "x")),
+        ],
+    )
+    def test_a_name_made_meanwhile_is_a_conflict(self, path, change):
+        with NumPack(path) as npk, NumPack(path) as other:
+            npk.save({"a": np.arange(3)})
+            with pytest.raises(ConflictError, match="x"), npk.batch_mode():
+                change(npk)
+                other.save({"x": np.arange(9)})
+            assert_store(npk, {"a": np.arange(3), "x": np.arange(9)})
+
+    def test_what_is_saved_goes_over_it(self, path):
+        with NumPack(path) as npk, NumPack(path) as other:
+            with npk.batch_mode():
+                npk.save({"x": np.ones(3)})
+                other.save({"x": np.arange(9)})
+            assert_store(npk, {"x": np.ones(3)})
+
+    def test_a_name_dropped_in_the_block_is_free(self, path):
+        with NumPack(path) as npk:
+            npk.save({"a": np.arange(3), "b": np.arange(4)})
+            with npk.batch_mode():
+                npk.drop("a")
+                npk.create("a", (2,), "f8")
+                npk.rename("b", "c")
+                npk.clone("c", "b")
+            assert_store(npk, {"a": np.zeros(2), "b": np.arange(4), "c": np.arange(4)})
+
+
+def test_edits_of_an_array_renamed_there_and_back(path):
+    with NumPack(path) as npk:
+        npk.save({"a": np.arange(3)})
+        with npk.batch_mode():
+            npk.rename("a", "t")
+            npk.load("t")[0] = 9
+            npk.rename("t", "a")
+        assert_store(npk, {"a": np.array([9, 1, 2])})
+
+
+def test_edits_through_a_part_of_a_view_are_kept_under_a_memory_limit(path):
+    with NumPack(path) as npk:
+        with npk.batch_mode(memory_limit=1):
+            npk.save({"a": np.zeros(12).reshape(4, 3)})
+            row = npk.load("a")[0]
+            npk.save({"b": np.ones(400_000)})
+            npk.load("b")
+            row[:] = 7
+        assert_same(npk.load("a")[0], np.full(3, 7.0))

@@ -605,3 +605,33 @@ with NumPack(sys.argv[1]) as npk:
 print("done")
 """
     assert run_python(code, path).stdout == "done\n"
+
+
+EXCLUSIVE = """
+import os, sys
+from numpack import NumPack, StoreExistsError
+
+# Both go on when the other one is there, too.
+mine, theirs = os.pipe(), os.pipe()
+child = os.fork() == 0
+if child:
+    mine, theirs = theirs, mine
+made = 0
+for turn in range(200):
+    os.write(theirs[1], b"!")
+    os.read(mine[0], 1)
+    try:
+        with NumPack(f"{sys.argv[1]}/{turn}", mode="x"):
+            made += 1
+    except StoreExistsError:
+        pass
+if child:
+    os.write(theirs[1], made.to_bytes(1))
+    os._exit(0)
+print(made + os.read(mine[0], 1)[0])
+"""
+
+
+def test_one_of_two_makes_a_store(tmp_path):
+    result = run_python(EXCLUSIVE, tmp_path)
+    assert result.stdout.split() == ["200"]

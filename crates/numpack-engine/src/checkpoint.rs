@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use numpack_format::journal::{Header, PROBE_LEN};
 use numpack_format::{
-    ArrayName, Metadata, MetadataEntry, Storage, Trailer, TrailerEntry, store_files,
+    ArrayName, MAX_METADATA_LEN, Metadata, MetadataEntry, Storage, Trailer, TrailerEntry,
+    store_files,
 };
 
 use crate::error::{Error, Result};
@@ -251,6 +252,13 @@ impl WriteGuard<'_> {
             trailer: Some(trailer),
         };
         let bytes = metadata.encode();
+        if bytes.len() > MAX_METADATA_LEN {
+            return Err(Error::InvalidArgument(format!(
+                "the metadata of {} arrays take {} bytes, at most {MAX_METADATA_LEN} are possible",
+                state.arrays.len(),
+                bytes.len()
+            )));
+        }
         self.replace_file(paths::METADATA_NEXT, paths::METADATA, &bytes, flush)?;
         if flush {
             self.sync_dir("")?;

@@ -436,6 +436,7 @@ fn base_state(dir: &dyn Dir, path: &Path, metadata: &Metadata) -> Result<State> 
             attrs: known.map(|known| known.attrs.clone()).unwrap_or_default(),
             put_lsn: 0,
             folded_lsn: 0,
+            zeros: false,
             at_rest: known.map(|known| AtRest {
                 data_len: known.data_len,
                 ino: known.data_ino,

@@ -26,7 +26,8 @@ impl Plan<'_, '_> {
         let len = rows.len() as u64;
         let quarter = array.meta.byte_len() / 4;
         let single = !matches!(array.location, Location::Segments(_));
-        if !single || len > SMALL.max(quarter).min(LARGE) {
+        let fits = array.meta.row_bytes() <= Replace::MAX_ROW as u64;
+        if !single || !fits || len > SMALL.max(quarter).min(LARGE) {
             let targets: Vec<u64> = targets.rows().collect();
             return self.rewrite(array, &targets, rows);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use numpack_format::journal::{Append, Frame, Kept, Record, Replace};
+use numpack_format::journal::{Append, Content, Frame, Kept, Record, Replace};
 use numpack_format::{ArrayMeta, ArrayName, Attrs, SegmentManifest, Shape};
 
 use crate::deletions::{Deletions, Run};
@@ -45,6 +45,8 @@ pub(crate) struct ArrayState {
     pub(crate) put_lsn: u64,
     /// LSN of the record that told last of rows folded into the file; 0 if none did since the checkpoint.
     pub(crate) folded_lsn: u64,
+    /// Whether the rows were made as zeros, of which no hash is kept.
+    pub(crate) zeros: bool,
     /// What the checkpoint left of the file; none if the file is younger, or rows were folded into it.
     pub(crate) at_rest: Option<AtRest>,
 }
@@ -131,6 +133,7 @@ impl State {
                     replaced_lsn,
                     put_lsn: frame.lsn,
                     folded_lsn: 0,
+                    zeros: put.content == Content::Zeros,
                     at_rest: None,
                 };
                 self.arrays.insert(put.name.clone(), Arc::new(array));
@@ -208,31 +211,32 @@ impl State {
         Ok(())
     }
 
-    /// [`apply`](Self::apply), where `settled` has already gone through the same records: an array
-    /// that is in it is taken from there instead of being worked out again.
-    pub(crate) fn adopt(&mut self, frame: &Frame, settled: &Self) -> Result<(), String> {
-        let name = match &frame.record {
-            Record::Put(put) => &put.name,
-            Record::Append(append) => &append.name,
-            Record::Replace(replace) => &replace.name,
-            Record::DeleteRows(delete) => &delete.name,
-            // Its place among the others is worked out first. The array of the old name may by now be
-            // one that takes that name further on, so what is renamed comes from `settled` as well.
-            Record::Rename { to, .. } => {
-                self.apply(frame)?;
-                to
+    /// [`apply`](Self::apply) for all records of a commit, where `settled` has already gone through them: its
+    /// arrays are taken instead of being worked out again, unless names change hands on the way.
+    pub(crate) fn adopt(&mut self, frames: &[Frame], settled: &Self) -> Result<(), String> {
+        let moved = frames
+            .iter()
+            .any(|frame| matches!(frame.record, Record::Rename { .. } | Record::Drop { .. }));
+        for frame in frames {
+            let name = match &frame.record {
+                Record::Put(put) => &put.name,
+                Record::Append(append) => &append.name,
+                Record::Replace(replace) => &replace.name,
+                Record::DeleteRows(delete) => &delete.name,
+                _ => {
+                    self.apply(frame)?;
+                    continue;
+                }
+            };
+            match settled.get(name.as_str()) {
+                Some(array) if !moved => {
+                    self.arrays.insert(name.clone(), Arc::clone(array));
+                    self.lsn = frame.lsn;
+                }
+                _ => self.apply(frame)?,
             }
-            _ => return self.apply(frame),
-        };
-        match settled.get(name.as_str()) {
-            Some(array) => {
-                self.arrays.insert(name.clone(), Arc::clone(array));
-                self.lsn = frame.lsn;
-                Ok(())
-            }
-            None if matches!(frame.record, Record::Rename { .. }) => Ok(()),
-            None => self.apply(frame),
         }
+        Ok(())
     }
 
     fn append(&mut self, append: &Append) -> Result<(), String> {

@@ -430,6 +430,11 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
         let mut guard = shared.lock(options)?;
         if !shared.exists() {
             guard.checkpoint(options.durability, true)?;
+        } else if options.mode == Mode::Exclusive {
+            // Somebody else was first.
+            return Err(Error::StoreExists {
+                path: path.to_path_buf(),
+            });
         }
         drop(guard);
     }

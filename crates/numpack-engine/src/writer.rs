@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use numpack_format::journal::{Frame, HEADER_LEN, Header, Hint, Record};
+use numpack_format::journal::{
+    FRAME_HEADER_LEN, Frame, HEADER_LEN, Header, Hint, MAX_BODY_LEN, Record,
+};
 
 use crate::acquire::open_generation;
 use crate::desk::Hand;
@@ -168,6 +170,9 @@ impl WriteGuard<'_> {
             })
             .collect();
         let (bytes, mut after) = cursor.encode(&frames);
+        if bytes.len() > MAX_BODY_LEN {
+            check_lengths(&frames)?;
+        }
         // A failed write leaves bytes behind the tail that no reader takes for a commit, unless all
         // of them arrived; the next commit goes over them.
         write_all_at(&*journal, &bytes, cursor.tail)
@@ -182,14 +187,12 @@ impl WriteGuard<'_> {
         }
         self.hint(&mut seen, &*journal, &after)?;
         let mut state = shared.state.write();
-        for frame in &frames {
-            state
-                .adopt(frame, settled)
-                .map_err(|reason| Error::Corrupt {
-                    path: shared.path.clone(),
-                    reason,
-                })?;
-        }
+        state
+            .adopt(&frames, settled)
+            .map_err(|reason| Error::Corrupt {
+                path: shared.path.clone(),
+                reason,
+            })?;
         state.lsn = after.lsn;
         drop(state);
         seen.cursor = Some(after);
@@ -381,7 +384,9 @@ impl WriteGuard<'_> {
         self.shared.pins.forget(old.generation);
         if old.put_lsn > synced {
             let mut removed = Some(old.generation);
-            if (self.options.limits.spare..SPARE).contains(&old.meta.byte_len()) {
+            let worth = (self.options.limits.spare..SPARE).contains(&old.meta.byte_len());
+            // After a power cut nothing but zeros tells that a file is the one that was made of zeros.
+            if worth && !old.zeros {
                 removed = self.shared.spare.lock().replace(old.generation);
             }
             if let Some(generation) = removed {
@@ -412,4 +417,20 @@ impl WriteGuard<'_> {
         let tail = seen.cursor.as_ref().map_or(0, |cursor| cursor.tail);
         tail > self.options.limits.journal.max(self.writer.checkpoint_at)
     }
+}
+
+/// Refuses a record that nobody could read.
+fn check_lengths(frames: &[Frame]) -> Result<()> {
+    let mut bytes = Vec::new();
+    for frame in frames {
+        bytes.clear();
+        frame.encode_into(&mut bytes, 0);
+        let len = bytes.len() - FRAME_HEADER_LEN;
+        if len > MAX_BODY_LEN {
+            return Err(Error::InvalidArgument(format!(
+                "a change of {len} bytes in one record, at most {MAX_BODY_LEN} are possible"
+            )));
+        }
+    }
+    Ok(())
 }

@@ -1,12 +1,15 @@
 //! Files that rot: every byte of what has a checksum flips, every length is cut. The store is refused,
 //! or it shows a state that it was in; it never shows wrong rows and never comes out empty.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use numpack_engine::{Durability, Mode, Result};
+use numpack_engine::fs::{Fs as _, Open, read_exact_at, write_all_at};
+use numpack_engine::{Durability, Error, Mode, Result};
 use numpack_format::journal::{HEADER_LEN, HINT_LEN, HINT_OFFSETS};
 
 use crate::disk::{Disk, Image, Node};
+use crate::kit::{self, PATH, append, save};
 use crate::workload::{Op, Recorded, Session, State, open};
 
 /// Five arrays at rest, two of them with deleted rows, and in the journal records of every kind.
@@ -186,4 +189,32 @@ fn a_journal_cut_without_its_hints_is_never_wrong_rows() {
         sum.refused > 0 && sum.older > 0 && sum.newest > 0,
         "{sum:?}"
     );
+}
+
+/// A record that is hinted at and cannot be read is no end of the journal for a handle that is open either:
+/// what it would write behind it would go over what another process has committed.
+#[test]
+fn an_open_handle_does_not_write_over_a_damaged_record() {
+    let disk = Disk::new(&Image::default());
+    let process = || open(&disk.process(), Mode::Append, Durability::Commit).unwrap();
+    let (one, other) = (process(), process());
+    save(&one, "a", &[4], &[1, 2, 3, 4]).unwrap();
+    one.checkpoint().unwrap();
+    assert_eq!(kit::read(&other, "a"), [1, 2, 3, 4]);
+    append(&one, "a", &[1], &[5]).unwrap();
+    let dir = disk.process().open_dir(Path::new(PATH), false).unwrap();
+    let journal = dir.open(".npk/journal", Open::Write).unwrap();
+    let at = HEADER_LEN + 20;
+    let mut byte = [0];
+    read_exact_at(&*journal, &mut byte, at).unwrap();
+    write_all_at(&*journal, &[byte[0] ^ 1], at).unwrap();
+    for _ in 0..2 {
+        let refused = save(&other, "b", &[1], &[9]).unwrap_err();
+        assert!(matches!(refused, Error::Corrupt { .. }), "{refused}");
+        assert!(matches!(other.array("a"), Err(Error::Corrupt { .. })));
+    }
+    write_all_at(&*journal, &byte, at).unwrap();
+    save(&other, "b", &[1], &[9]).unwrap();
+    assert_eq!(kit::read(&other, "a"), [1, 2, 3, 4, 5]);
+    assert_eq!(kit::read(&one, "b"), [9]);
 }

@@ -410,6 +410,36 @@ fn the_file_of_a_renamed_array_is_not_used_again() {
     }
 }
 
+/// Within one commit an array is moved on, grows, and leaves its name to a smaller one.
+#[test]
+fn an_array_moves_on_within_a_commit() {
+    for last in ["rename", "drop"] {
+        let fs = MemoryFs::default();
+        let store = open(&fs);
+        let mut t = store.begin().unwrap();
+        t.put("a", &bytes(&[10]), &mut &[1; 10][..]).unwrap();
+        t.rename("a", "b").unwrap();
+        t.append("b", &bytes(&[3]), &[2; 3]).unwrap();
+        t.replace("b", Selection::Row(9), &bytes(&[]), &[3])
+            .unwrap();
+        if last == "rename" {
+            t.rename("b", "c").unwrap();
+        } else {
+            t.drop_array("b").unwrap();
+        }
+        t.put("a", &bytes(&[2]), &mut &[4, 5][..]).unwrap();
+        t.commit().unwrap();
+        for store in [&store, &open(&fs.image())] {
+            assert_eq!(read(store, "a"), [4, 5]);
+            if last == "rename" {
+                assert_eq!(read(store, "c"), [1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 2, 2, 2]);
+            } else {
+                assert_eq!(names(store), ["a"]);
+            }
+        }
+    }
+}
+
 /// Within one commit a name may be given away and taken again; each array keeps what is its own.
 #[test]
 fn names_change_hands_within_a_commit() {

@@ -524,3 +524,25 @@ fn a_map_whose_lock_was_kept_for_a_moment_is_locked_again() {
     other.checkpoint().unwrap();
     assert!(*view == kept.model);
 }
+
+/// A row that does not fit into a record is replaced in the way of large replacements.
+#[test]
+fn a_row_as_long_as_a_record_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.npk");
+    let len: usize = 64 << 20;
+    for rows in [5, 4] {
+        let store = Store::open(&path, &Options::default()).unwrap();
+        let mut create = store.begin().unwrap();
+        create.create("a", &bytes(&[rows, len as u64])).unwrap();
+        create.commit().unwrap();
+        replace(&store, "a", Selection::Row(1), &[len as u64], &vec![7; len]).unwrap();
+        // Opening reads everything anew.
+        let again = Store::open(&path, &Options::default().with_mode(Mode::Read)).unwrap();
+        let mut shown = vec![0; len];
+        let array = again.array("a").unwrap();
+        array.read_range(1..2, &mut shown).unwrap();
+        assert!(shown.iter().all(|&byte| byte == 7));
+        store.close().unwrap();
+    }
+}

@@ -13,6 +13,7 @@ pub(crate) struct Step<'py>(String, Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 enum Work<'a> {
     Drop(String),
+    Absent(String),
     Rename(String, String),
     Put(String, Input<'a>),
     Update(PyRef<'a, ArrayView>, Input<'a>),
@@ -21,6 +22,7 @@ enum Work<'a> {
 
 enum Ready<'a> {
     Drop(&'a str),
+    Absent(&'a str),
     Rename(&'a str, &'a str),
     Put(&'a str, &'a numpack::ArrayMeta, &'a [u8]),
     Update(&'a ArraySnapshot, &'a [u8]),
@@ -55,13 +57,18 @@ pub(crate) fn batch(
         for step in ready {
             match step {
                 Ready::Drop(name) => change.drop_array(name)?,
+                Ready::Absent(name) => change.require_absent(name)?,
                 Ready::Rename(from, to) => change.rename(from, to)?,
                 Ready::Put(name, meta, mut bytes) => change.put(name, meta, &mut bytes)?,
                 Ready::Update(base, bytes) => change.update(base, bytes)?,
                 Ready::Attrs(name, json) => change.set_attrs(name, json)?,
             }
         }
-        change.commit().map(drop)
+        // The block has seen that there was none: somebody has made one since.
+        change.commit().map(drop).map_err(|error| match error {
+            numpack::Error::AlreadyExists { name } => numpack::Error::Conflict { name },
+            error => error,
+        })
     })
 }
 
@@ -69,6 +76,7 @@ fn work<'a>(step: &'a Step<'_>) -> PyResult<Work<'a>> {
     let Step(kind, subject, values) = step;
     match kind.as_str() {
         "drop" => Ok(Work::Drop(subject.extract()?)),
+        "absent" => Ok(Work::Absent(subject.extract()?)),
         "rename" => Ok(Work::Rename(subject.extract()?, values.extract()?)),
         "attrs" => Ok(Work::Attrs(subject.extract()?, values.extract()?)),
         "put" => {
@@ -92,6 +100,7 @@ fn work<'a>(step: &'a Step<'_>) -> PyResult<Work<'a>> {
 fn ready<'a>(work: &'a Work<'_>) -> PyResult<Ready<'a>> {
     Ok(match work {
         Work::Drop(name) => Ready::Drop(name),
+        Work::Absent(name) => Ready::Absent(name),
         Work::Rename(from, to) => Ready::Rename(from, to),
         Work::Put(name, input) => Ready::Put(name, &input.meta, input.bytes()?),
         Work::Attrs(name, json) => Ready::Attrs(name.as_deref(), json),

@@ -342,6 +342,8 @@ impl Store {
                     name: name.to_owned(),
                 });
             }
+            // Somebody may make one before this gets the lock.
+            change.require_absent(name)?;
             if zeros {
                 change.create(name, &meta)?;
             } else {

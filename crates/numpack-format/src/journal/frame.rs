@@ -126,7 +126,6 @@ impl Frame {
         let body = start + FRAME_HEADER_LEN;
         self.record.encode_into(out);
         let body_len = out.len() - body;
-        debug_assert!(body_len <= MAX_BODY_LEN, "a body of {body_len} bytes");
         let mut len = Vec::new();
         len.put_len_u32(body_len);
         out[start + BODY_LEN_AT..start + RESERVED_AT].copy_from_slice(&len);

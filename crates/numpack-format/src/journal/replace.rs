@@ -6,6 +6,7 @@ use crate::codec::{Reader, Write};
 use crate::error::Result;
 use crate::name::ArrayName;
 
+use super::frame::MAX_BODY_LEN;
 use super::record::decode_name;
 
 /// Widths in bytes of the row numbers of a record.
@@ -32,6 +33,8 @@ impl Replace {
     pub const MAX_RUNS: usize = 1 << 20;
     /// Most bytes of rows in one record, but for a single row that is longer.
     pub const MAX_ROWS: usize = 16 << 20;
+    /// Most bytes of a row: a longer one does not fit into a record.
+    pub const MAX_ROW: usize = MAX_BODY_LEN - (1 << 20);
 
     /// The number of rows.
     pub fn count(&self) -> u64 {
