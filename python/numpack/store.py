@@ -388,7 +388,8 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
         Inside, `load` gives the same ndarray at every call and edits in place need no `save`.
         Every call of this handle, from any thread, sees the cached arrays. An exception commits
         what was done before it, or discards it with `rollback=True`. A nested block joins the
-        outer one. If another writer changed one of the arrays meanwhile, leaving raises
+        outer one. If another writer changed one of the arrays meanwhile, or made one of a name that
+        was free when the block took it by `create`, `clone` or `rename`, leaving raises
         ConflictError and writes nothing.
 
         Parameters
