@@ -1,5 +1,6 @@
 //! What there is to meet in: stores to begin with, and what is done to them.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ use crate::faults::{attempt, operations, store_after};
 use crate::images::reboot;
 use crate::kit::PATH;
 use crate::workload::{Op, State, open};
+
+/// The places of those stores among [`starts`] of which the machine was restarted since.
+pub const RESTARTED: Range<usize> = 8..11;
 
 /// Stores to begin with.
 pub fn starts() -> Vec<(Image, State)> {
@@ -52,6 +56,7 @@ pub fn starts() -> Vec<(Image, State)> {
         let state = shown(&image);
         starts.push((image, state));
     }
+    assert_eq!(starts.len(), RESTARTED.end);
     // Another program wrote the metadata.
     let mut image = starts[0].0.clone();
     let Some(Node::File(ino)) = image.names.get("metadata.npkm") else {
