@@ -377,7 +377,7 @@ class BatchStore:
             self._stored().discard(old)
             self._stored().add(new)
             self._moves.append(("rename", old, new))
-        elif old in self._entries:
+        else:
             self._entries[old].absent = True
         if old in self._entries:
             self._entries[new] = self._entries.pop(old)

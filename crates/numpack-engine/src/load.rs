@@ -301,7 +301,7 @@ fn replay(
 
 /// Refuses a journal that ends before a record of which is known that it was there: it was damaged, and
 /// rows of what is missing may have been folded into a file already. `hint` was read before the records.
-fn refuse_shortened(
+pub(crate) fn refuse_shortened(
     hint: Option<&Hint>,
     header: &Header,
     end: u64,

@@ -148,29 +148,17 @@ impl Shared {
         }
         if seq != seen.hint_seq {
             self.catch_up(&mut seen, &*file, false)?;
-            self.refuse_shortened(&seen, now.hint.as_ref())?;
+            if let (Some(header), Some(cursor)) = (&seen.header, &seen.cursor)
+                && !seen.recovery_due
+            {
+                // What is written behind such an end would go over what somebody committed.
+                let hint = now.hint.as_ref().filter(|hint| hint.epoch == header.epoch);
+                load::refuse_shortened(hint, header, cursor.lsn, false, &self.path)?;
+            }
             seen.take_hint(now.hint.as_ref());
             self.publish(&seen);
         }
         Ok(())
-    }
-
-    /// Refuses a journal that ends before the record that the hint, which was read before it, names: what is
-    /// written behind such an end would go over what somebody committed.
-    fn refuse_shortened(&self, seen: &Seen, hint: Option<&Hint>) -> Result<()> {
-        let (Some(hint), Some(cursor)) = (hint, &seen.cursor) else {
-            return Ok(());
-        };
-        if seen.recovery_due || hint.epoch != cursor.epoch || cursor.lsn >= hint.last_lsn {
-            return Ok(());
-        }
-        Err(corrupt(
-            &self.path,
-            format!(
-                ".npk/journal ends after record {}, and record {} had been written",
-                cursor.lsn, hint.last_lsn
-            ),
-        ))
     }
 
     fn refresh_without_journal(&self) -> Result<()> {

@@ -67,6 +67,16 @@ fn a_closed_store_is_plain() {
     assert_eq!(private, ["LOCK", "journal", "metadata.last"]);
 }
 
+/// Writes the metadata as another program does: changed, and without our trailer.
+fn rewrite_metadata(fs: &MemoryFs, change: impl FnOnce(&mut Metadata)) {
+    let mut metadata = Metadata::decode(&files(fs)["metadata.npkm"]).unwrap();
+    metadata.trailer = None;
+    change(&mut metadata);
+    let file = dir(fs).open("metadata.npkm", Open::Write).unwrap();
+    file.set_len(0).unwrap();
+    write_all_at(&*file, &metadata.encode(), 0).unwrap();
+}
+
 /// 0.4.2 and 0.7.0 rewrite the metadata without our trailer; what they changed counts.
 #[test]
 fn a_store_that_another_program_changed_opens() {
@@ -75,12 +85,9 @@ fn a_store_that_another_program_changed_opens() {
     save(&store, "a", &[3, 2], &rows(3, 2, 1)).unwrap();
     delete(&store, "a", Selection::Row(0)).unwrap();
     store.close().unwrap();
-    let mut metadata = Metadata::decode(&files(&fs)["metadata.npkm"]).unwrap();
-    metadata.trailer = None;
-    metadata.arrays[0].meta = bytes(&[4, 2]);
-    let file = dir(&fs).open("metadata.npkm", Open::Write).unwrap();
-    file.set_len(0).unwrap();
-    write_all_at(&*file, &metadata.encode(), 0).unwrap();
+    rewrite_metadata(&fs, |metadata| {
+        metadata.arrays[0].meta = bytes(&[4, 2]);
+    });
     write_all_at(
         &*dir(&fs).open("data_a.npkd", Open::Write).unwrap(),
         &[9, 9],
@@ -112,11 +119,7 @@ fn rows_of_another_program_are_updated() {
     let store = open(&fs);
     save(&store, "a", &[4], &[1, 2, 3, 4]).unwrap();
     store.close().unwrap();
-    let mut metadata = Metadata::decode(&files(&fs)["metadata.npkm"]).unwrap();
-    metadata.trailer = None;
-    let file = dir(&fs).open("metadata.npkm", Open::Write).unwrap();
-    file.set_len(0).unwrap();
-    write_all_at(&*file, &metadata.encode(), 0).unwrap();
+    rewrite_metadata(&fs, |_| {});
 
     let (store, image) = (open(&fs), fs.image());
     let other = open(&image);
@@ -151,11 +154,7 @@ fn waiting_changes_on_foreign_metadata_are_not_guessed() {
     store.checkpoint().unwrap();
     append(&store, "a", &[1, 2], &[3, 4]).unwrap();
     let image = fs.image();
-    let mut metadata = Metadata::decode(&files(&image)["metadata.npkm"]).unwrap();
-    metadata.trailer = None;
-    let file = dir(&image).open("metadata.npkm", Open::Write).unwrap();
-    file.set_len(0).unwrap();
-    write_all_at(&*file, &metadata.encode(), 0).unwrap();
+    rewrite_metadata(&image, |_| {});
     let store = try_open(&image, &mode(Mode::ReadWrite)).unwrap();
     assert_eq!(read(&store, "a"), [1, 2]);
     let refused = append(&store, "a", &[1, 2], &[5, 6]).unwrap_err();
