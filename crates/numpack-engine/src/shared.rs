@@ -45,6 +45,8 @@ pub(crate) struct Seen {
     pub(crate) header: Option<Header>,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) hint_seq: u64,
+    /// The last commit that a hint tells of.
+    pub(crate) told: u64,
     /// Everything up to here was flushed by somebody who told. A SYNCED record alone does not say so while
     /// the machine runs: who wrote it may have been killed before its flush.
     pub(crate) flushed: u64,
@@ -69,6 +71,7 @@ impl Seen {
         };
         self.hint_seq = self.hint_seq.max(hint.seq);
         if self.header.as_ref().map(|header| header.epoch) == Some(hint.epoch) {
+            self.told = self.told.max(hint.last_lsn);
             self.flushed = self.flushed.max(hint.synced_lsn);
         }
     }
@@ -175,8 +178,8 @@ impl Shared {
         !seen.trailer && self.dir.stat(paths::METADATA).ok() != seen.metadata
     }
 
-    /// Applies the commits that follow what has been read. Under the writer lock this adopts what a
-    /// killed writer completed without saying so.
+    /// Applies the commits that follow what has been read. Under the writer lock these may be of a
+    /// killed writer, who completed them without saying so.
     pub(crate) fn catch_up(&self, seen: &mut Seen, file: &dyn File, locked: bool) -> Result<()> {
         // After a power cut the records behind the cursor are still in the file and must not come
         // back; the next writer begins the journal anew before anything is added.

@@ -81,6 +81,7 @@ impl<'a> WriteGuard<'a> {
         };
         guard.catch_up()?;
         let mut guard = guard;
+        guard.tell()?;
         let epoch = shared.seen.lock().header.as_ref().map(|h| h.epoch);
         guard.writer.sums.begin(epoch);
         Ok(guard)
@@ -106,6 +107,27 @@ impl WriteGuard<'_> {
             self.shared.catch_up(&mut seen, &**journal, true)?;
         } else if let Ok(journal) = self.shared.dir.open(paths::JOURNAL, Open::Read) {
             self.shared.catch_up(&mut seen, &*journal, true)?;
+        }
+        Ok(())
+    }
+
+    /// Tells readers of what a killed writer completed without saying so: what is done to files from now on
+    /// rests on it.
+    fn tell(&mut self) -> Result<()> {
+        let untold = |seen: &Seen| {
+            let told = seen.told.max(seen.header.as_ref()?.meta_lsn);
+            let cursor = seen.cursor.as_ref()?;
+            (cursor.lsn > told && !seen.recovery_due).then(|| cursor.clone())
+        };
+        let shared = self.shared;
+        if untold(&shared.seen.lock()).is_none() {
+            return Ok(());
+        }
+        let journal = self.journal()?;
+        let mut seen = shared.seen.lock();
+        if let Some(cursor) = untold(&seen) {
+            self.hint(&mut seen, &*journal, &cursor)?;
+            shared.publish(&seen);
         }
         Ok(())
     }
@@ -351,6 +373,7 @@ impl WriteGuard<'_> {
         })?;
         self.shared.head.wrote(&hint, &bytes);
         seen.hint_seq = hint.seq;
+        seen.told = hint.last_lsn;
         Ok(())
     }
 
@@ -382,8 +405,9 @@ impl WriteGuard<'_> {
         };
         if unread {
             // Nobody reads what is added to such a journal, so everybody still looks for this file. The
-            // checkpoint at hand removes it as an orphan, once the array's own name shows the same rows:
-            // until then another generation, an older one, may have that name.
+            // checkpoint at hand removes it once the array's own name shows the same rows: until then
+            // another generation, an older one, may have that name.
+            self.writer.superseded.push((old.generation, u64::MAX));
             return;
         }
         if old.put_lsn > synced {

@@ -3,6 +3,7 @@
 
 mod choices;
 mod party;
+mod witness;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::disk::{Image, Rng};
 use crate::images::on_two_threads;
 use crate::kit::OnPanic;
 use crate::workload::{Op, State, plan, tight};
-use choices::{RESTARTED, events, preludes, starts};
+use choices::{events, preludes, starts};
 use party::{Meeting, Party, World, interleave};
 
 /// What a process does.
@@ -379,33 +380,4 @@ fn what_another_process_does_between_any_two_calls_comes_before_or_after() {
         cases > end / 2 && moments > 10 * end,
         "{moments} of {cases}"
     );
-}
-
-#[test]
-fn a_reader_sees_the_same_rows_all_the_while_a_restart_is_dealt_with() {
-    let starts = starts();
-    let looks = [Look::Never, Look::Goes, Look::Went];
-    let choices = (RESTARTED).flat_map(|start| {
-        [Act::Do(Op::Checkpoint), Act::Do(Op::Update(0))].map(|mine| (start, mine))
-    });
-    let mut moments = 0;
-    for (number, (start, mine)) in choices.enumerate() {
-        for (at, look) in looks.into_iter().enumerate() {
-            let case = Case {
-                number,
-                start: (start, &starts[start]),
-                real: at == 1,
-                prelude: &[],
-                mine: mine.clone(),
-                theirs: &[Act::View],
-                gap: None,
-                late: false,
-                looks: [look; 2],
-                limits: tight(),
-                levels: [Durability::None, Durability::Commit],
-            };
-            moments += case.explore();
-        }
-    }
-    assert!(moments > 500, "{moments}");
 }

@@ -1,0 +1,140 @@
+//! A reader that opened the store before something went wrong, while a writer deals with that.
+
+use std::sync::Arc;
+
+use numpack_engine::{Durability, Limits, Mode};
+use parking_lot::Mutex;
+
+use super::choices::{RESTARTED, starts};
+use super::party::{Meeting, Party, World, interleave};
+use super::{Act, Case, Look};
+use crate::disk::Image;
+use crate::faults::faulty::{Fault, Plan};
+use crate::kit::OnPanic;
+use crate::workload::{Op, State, tight};
+
+#[test]
+fn a_reader_sees_the_same_rows_all_the_while_a_restart_is_dealt_with() {
+    let starts = starts();
+    let looks = [Look::Never, Look::Goes, Look::Went];
+    let choices = (RESTARTED).flat_map(|start| {
+        [Act::Do(Op::Checkpoint), Act::Do(Op::Update(0))].map(|mine| (start, mine))
+    });
+    let mut moments = 0;
+    for (number, (start, mine)) in choices.enumerate() {
+        for (at, look) in looks.into_iter().enumerate() {
+            let case = Case {
+                number,
+                start: (start, &starts[start]),
+                real: at == 1,
+                prelude: &[],
+                mine: mine.clone(),
+                theirs: &[Act::View],
+                gap: None,
+                late: false,
+                looks: [look; 2],
+                limits: tight(),
+                levels: [Durability::None, Durability::Commit],
+            };
+            moments += case.explore();
+        }
+    }
+    assert!(moments > 500, "{moments}");
+}
+
+/// What was done when a writer died after so many calls, which it had told nobody of although all of it was
+/// there.
+fn untold(start: &(Image, State), op: &Op, calls: usize) -> Option<(World, Party)> {
+    let world = World::of(&start.0, false);
+    let party = || Party::new(&world, Limits::default(), Durability::Commit);
+    let (mut reader, mut other, mut writer) = (party(), party(), party());
+    reader.open(Mode::Read).unwrap();
+    other.open(Mode::Read).unwrap();
+    writer.open(Mode::Append).unwrap();
+    writer.fs.arm(Plan {
+        fault: Fault::Eio,
+        after: calls,
+        lasting: true,
+    });
+    let done = writer.act(&Act::Do(op.clone()), &start.1, 7);
+    drop(writer);
+    let after = Act::Do(op.clone()).after(&start.1, 7).unwrap();
+    let seen = party().act(&Act::Open(Mode::Read), &start.1, 0).seen;
+    // Not by the reader itself, which would have the files mapped from then on.
+    let told = other.look().unwrap();
+    (done.refused.is_some() && seen == Some(after) && told == start.1).then_some((world, reader))
+}
+
+#[test]
+fn a_reader_sees_whole_commits_while_one_goes_on_after_a_killed_writer() {
+    let starts = starts();
+    let ops = [
+        Op::Over(0, 3),
+        Op::Over(0, 5),
+        Op::Replace(0, vec![0, 2]),
+        Op::Append(0, 2),
+        Op::Delete(0, vec![0]),
+        Op::Together(0),
+        Op::Rename(0),
+        Op::Drop(0),
+    ];
+    let next = [Op::Checkpoint, Op::Sync, Op::Reopen, Op::Save(3, 2)];
+    let (mut untolds, mut moments) = (0, 0);
+    for start in &starts[..3] {
+        for op in &ops {
+            let found: Vec<usize> = (0..20)
+                .filter(|&c| untold(start, op, c).is_some())
+                .collect();
+            untolds += found.len();
+            for calls in found {
+                for next in &next {
+                    for level in [Durability::None, Durability::Commit] {
+                        let story = format!("{op:?} for {calls} calls, then {next:?} {level:?}");
+                        let _story = OnPanic(|| story.clone());
+                        moments += witness(start, op, calls, next, level);
+                    }
+                }
+            }
+        }
+    }
+    assert!(untolds >= 20 && moments > 500, "{untolds}, {moments}");
+}
+
+/// Has the reader look before each call of a writer that comes after the dead one; gives how many there were.
+fn witness(start: &(Image, State), op: &Op, calls: usize, next: &Op, level: Durability) -> usize {
+    let between = Act::Do(op.clone()).after(&start.1, 7).unwrap();
+    let next = Act::Do(next.clone());
+    let last = next.after(&between, 8).unwrap();
+    for call in 0.. {
+        let _story = OnPanic(|| format!("before call {call}"));
+        let (world, reader) = untold(start, op, calls).unwrap();
+        let mut writer = Party::new(&world, tight(), level);
+        writer.open(Mode::Append).unwrap();
+        let meeting = Arc::new(Mutex::new(Meeting {
+            other: reader,
+            acts: vec![Act::View],
+            done: Vec::new(),
+            state: between.clone(),
+            begun: false,
+            busy: false,
+        }));
+        interleave(&writer.fs, &meeting, call, None);
+        assert_eq!(writer.act(&next, &between, 8).refused, None);
+        writer.fs.disarm();
+        let mut meeting = Arc::into_inner(meeting).unwrap().into_inner();
+        if !meeting.begun {
+            return call;
+        }
+        if let Some(done) = meeting.done.pop() {
+            let seen = done.seen.unwrap_or_else(|| panic!("{:?}", done.refused));
+            assert!(
+                [&start.1, &between, &last].contains(&&seen),
+                "{seen:?} is none of {:?}, {between:?}, {last:?}",
+                start.1
+            );
+        }
+        meeting.other.check_views();
+        assert_eq!(meeting.other.look().unwrap(), last);
+    }
+    0
+}
