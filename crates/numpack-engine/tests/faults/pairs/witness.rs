@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::choices::{RESTARTED, starts};
 use super::party::{Meeting, Party, World, interleave};
-use super::{Act, Case, Look};
+use super::{Act, Case, Look, operations};
 use crate::disk::Image;
 use crate::faults::faulty::{Fault, Plan};
 use crate::kit::OnPanic;
@@ -17,27 +17,24 @@ use crate::workload::{Op, State, tight};
 fn a_reader_sees_the_same_rows_all_the_while_a_restart_is_dealt_with() {
     let starts = starts();
     let looks = [Look::Never, Look::Goes, Look::Went];
-    let choices = (RESTARTED).flat_map(|start| {
-        [Act::Do(Op::Checkpoint), Act::Do(Op::Update(0))].map(|mine| (start, mine))
-    });
+    let ops = operations();
     let mut moments = 0;
-    for (number, (start, mine)) in choices.enumerate() {
-        for (at, look) in looks.into_iter().enumerate() {
-            let case = Case {
-                number,
-                start: (start, &starts[start]),
-                real: at == 1,
-                prelude: &[],
-                mine: mine.clone(),
-                theirs: &[Act::View],
-                gap: None,
-                late: false,
-                looks: [look; 2],
-                limits: tight(),
-                levels: [Durability::None, Durability::Commit],
-            };
-            moments += case.explore();
-        }
+    for (number, op) in (RESTARTED.flat_map(|_| &ops)).enumerate() {
+        let start = RESTARTED.start + number % RESTARTED.len();
+        let case = Case {
+            number,
+            start: (start, &starts[start]),
+            real: number % 2 == 0,
+            prelude: &[],
+            mine: Act::Do(op.clone()),
+            theirs: &[Act::View],
+            gap: None,
+            late: false,
+            looks: [looks[number / 3 % 3]; 2],
+            limits: tight(),
+            levels: [Durability::None, Durability::Commit],
+        };
+        moments += case.explore();
     }
     assert!(moments > 500, "{moments}");
 }
