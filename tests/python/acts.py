@@ -77,8 +77,10 @@ def draw_one(generator, state, names, kind):
         chosen = generator.permutation(names)[:count]
         return "save", {str(name): draw_array(generator) for name in chosen}
     if kind == "create":
-        name = str(generator.choice(absent)) if absent else None
-        return name and (kind, (name, *draw_array(generator)[:2], int(generator.integers(2))))
+        if not absent:
+            return None
+        dtype, shape, _ = draw_array(generator)
+        return kind, (str(generator.choice(absent)), shape, dtype, int(generator.integers(2)))
     if kind == "batch":
         return draw_batch(generator, state, names)
     if not here:
@@ -94,7 +96,8 @@ def draw_one(generator, state, names, kind):
     if kind in ("replace", "edit", "drop rows"):
         return (kind, draw_edit(generator, name, array)) if len(array) else None
     if kind == "writable":
-        return kind, [draw_edit(generator, one, state[one]) for one in dict.fromkeys((name, here[0]))]
+        edited = dict.fromkeys((name, here[0]))
+        return kind, [draw_edit(generator, one, state[one]) for one in edited]
     if kind == "drop":
         return kind, [str(one) for one in generator.choice(names, int(generator.integers(1, 3)))]
     if kind == "update":
@@ -162,7 +165,7 @@ def foresee(act, state):
     if kind == "save":
         return {**state, **{name: sample(*of) for name, of in what.items()}}
     if kind == "create":
-        name, dtype, shape, fill = what
+        name, shape, dtype, fill = what
         return {**state, name: np.full(shape, fill, dtype)}
     if kind == "append":
         more = {name: np.concatenate([state[name], sample(*of)]) for name, of in what.items()}

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import time
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -236,19 +237,21 @@ class Story:
             assert not (wrong := difference(npk, self.state)), wrong
         shutil.rmtree(copy)
 
-    SCENES = {
-        change: 100,
-        two_changes_at_once: 8,
-        kill_in_a_change: 8,
-        leave_without_a_word: 2,
-        reopen: 6,
-        close_all: 2,
-        hold: 6,
-        release: 4,
-        look: 6,
-        look_at_all: 3,
-        copy_out: 1,
-    }
+    SCENES = MappingProxyType(
+        {
+            change: 100,
+            two_changes_at_once: 8,
+            kill_in_a_change: 8,
+            leave_without_a_word: 2,
+            reopen: 6,
+            close_all: 2,
+            hold: 6,
+            release: 4,
+            look: 6,
+            look_at_all: 3,
+            copy_out: 1,
+        }
+    )
 
     def play(self):
         scenes = list(self.SCENES)

@@ -196,7 +196,7 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         None => header.base_lsn,
     };
     let miscounted = miscounted(&loaded.state, &metadata);
-    let loaded = replay(&mut loaded, dir, path, &header, before.hint.as_ref())?;
+    let loaded = replay(&mut loaded, dir, path, &header, &before)?;
     if let Some(loaded) = &loaded {
         refuse_miscounted(path, &miscounted, &loaded.seen.touched)?;
         lost::refuse(dir, path, loaded, &metadata)?;
@@ -241,7 +241,7 @@ fn replay(
     dir: &dyn Dir,
     path: &Path,
     header: &Header,
-    hint: Option<&Hint>,
+    before: &Probe,
 ) -> Result<Option<Loaded>> {
     let Some(file) = loaded.journal.clone() else {
         return Ok(Some(std::mem::take(loaded)));
@@ -259,17 +259,22 @@ fn replay(
     refuse_unknown(&end, path)?;
     let rebooted = header.boot_hash != recovery::boot_hash();
     let end = cursor.lsn.max(loaded.seen.checkpoint_lsn);
-    refuse_shortened(hint, header, end, rebooted, path)?;
+    refuse_shortened(before.hint.as_ref(), header, end, rebooted, path)?;
     loaded.seen.recovery_due = rebooted;
     loaded.seen.foreign =
         !loaded.seen.trailer && frames.iter().any(|(_, frame)| frame.lsn > header.meta_lsn);
     if loaded.seen.foreign {
         frames.clear();
     }
-    if rebooted {
+    let keep = if rebooted {
         let synced = cursor.synced.max(loaded.seen.checkpoint_lsn);
-        let keep = recovery::longest_prefix(dir, &loaded.state, &frames, synced)
-            .map_err(|source| Error::io("verify", path, source))?;
+        recovery::longest_prefix(dir, &loaded.state, &frames, synced)
+            .map_err(|source| Error::io("verify", path, source))?
+    } else {
+        let told = before.told();
+        frames.partition_point(|(_, frame)| frame.lsn <= told)
+    };
+    if keep < frames.len() {
         frames.truncate(keep);
         cursor = frames.iter().fold(Cursor::start(header), |at, (_, frame)| {
             at.encode(std::slice::from_ref(frame)).1

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::desk::Desk;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Stat};
-use crate::journal::{Cursor, Head, walk};
+use crate::journal::{Cursor, Head, walk, walk_to};
 use crate::load::{self, Touched, corrupt, probe};
 use crate::paths;
 use crate::pins::Pins;
@@ -150,7 +150,7 @@ impl Shared {
             return self.reload(&mut seen);
         }
         if seq != seen.hint_seq {
-            self.catch_up(&mut seen, &*file, false)?;
+            self.catch_up(&mut seen, &*file, Some(now.told()))?;
             if let (Some(header), Some(cursor)) = (&seen.header, &seen.cursor)
                 && !seen.recovery_due
             {
@@ -178,9 +178,14 @@ impl Shared {
         !seen.trailer && self.dir.stat(paths::METADATA).ok() != seen.metadata
     }
 
-    /// Applies the commits that follow what has been read. Under the writer lock these may be of a
-    /// killed writer, who completed them without saying so.
-    pub(crate) fn catch_up(&self, seen: &mut Seen, file: &dyn File, locked: bool) -> Result<()> {
+    /// Applies the commits that follow what has been read, up to the one that everybody was `told` of. None
+    /// is for who has the writer lock: it takes over what a killed writer completed without telling.
+    pub(crate) fn catch_up(
+        &self,
+        seen: &mut Seen,
+        file: &dyn File,
+        told: Option<u64>,
+    ) -> Result<()> {
         // After a power cut the records behind the cursor are still in the file and must not come
         // back; the next writer begins the journal anew before anything is added.
         if seen.recovery_due {
@@ -190,13 +195,14 @@ impl Shared {
             return Ok(());
         };
         let mut frames = Vec::new();
-        let end = walk(file, &mut cursor, &mut |_, frame| {
+        let last = told.unwrap_or(u64::MAX);
+        let end = walk_to(file, &mut cursor, last, &mut |_, frame| {
             frames.push(frame.clone());
         })
         .map_err(|source| Error::io("read", self.path.join(paths::JOURNAL), source))?;
         // The chain breaks for a reader that walks while the journal is begun anew, which nobody does
         // while a writer has the lock.
-        if !locked && probe(file, &self.path)?.header != seen.header {
+        if told.is_some() && probe(file, &self.path)?.header != seen.header {
             return self.reload(seen);
         }
         load::refuse_unknown(&end, &self.path)?;
@@ -217,6 +223,24 @@ impl Shared {
         drop(state);
         self.pins.note_foreign();
         Ok(())
+    }
+
+    /// Whether commits are there that nobody was told of, and that the next writer takes over.
+    pub(crate) fn has_untold(&self) -> Result<bool> {
+        let Some(file) = self.journal.read().clone() else {
+            return Ok(false);
+        };
+        let cursor = {
+            let seen = self.seen.lock();
+            let takes_over = !seen.recovery_due && !seen.foreign;
+            seen.cursor.clone().filter(|_| takes_over)
+        };
+        let mut found = false;
+        if let Some(mut cursor) = cursor {
+            walk(&*file, &mut cursor, &mut |_, _| found = true)
+                .map_err(|source| Error::io("read", self.path.join(paths::JOURNAL), source))?;
+        }
+        Ok(found)
     }
 
     pub(crate) fn set_journal(&self, file: Arc<dyn File>) {

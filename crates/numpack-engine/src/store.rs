@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use numpack_format::{ArrayName, DType, is_store_file};
@@ -439,12 +440,26 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
         drop(guard);
     }
     if options.mode.is_writable() {
+        take_over(&shared, options)?;
         shared.writers.fetch_add(1, Ordering::AcqRel);
     }
     if options.mode == Mode::Write {
         crate::commit::drop_all(&shared, options)?;
     }
     Ok(shared)
+}
+
+/// Takes over what a killed writer completed without telling, lest it appears only with the first change.
+fn take_over(shared: &Shared, options: &Options) -> Result<()> {
+    if !shared.has_untold()? {
+        return Ok(());
+    }
+    let options = options.clone().with_lock_timeout(Duration::ZERO);
+    match shared.lock(&options) {
+        // Who has the lock is about to tell.
+        Ok(_) | Err(Error::Busy { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Refuses a directory that holds anything that no store made.

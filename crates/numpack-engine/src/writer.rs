@@ -104,9 +104,9 @@ impl WriteGuard<'_> {
             });
         }
         if let Some(journal) = &self.writer.journal {
-            self.shared.catch_up(&mut seen, &**journal, true)?;
+            self.shared.catch_up(&mut seen, &**journal, None)?;
         } else if let Ok(journal) = self.shared.dir.open(paths::JOURNAL, Open::Read) {
-            self.shared.catch_up(&mut seen, &*journal, true)?;
+            self.shared.catch_up(&mut seen, &*journal, None)?;
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl WriteGuard<'_> {
     /// rests on it.
     fn tell(&mut self) -> Result<()> {
         let untold = |seen: &Seen| {
-            let told = seen.told.max(seen.header.as_ref()?.meta_lsn);
+            let told = seen.told.max(seen.header.as_ref()?.base_lsn);
             let cursor = seen.cursor.as_ref()?;
             (cursor.lsn > told && !seen.recovery_due).then(|| cursor.clone())
         };

@@ -150,8 +150,14 @@ impl Explorer {
         };
         if mode == Mode::Append {
             go_on(&disk, &state, session.level, rng);
+            return Some(place);
         }
-        Some(place)
+        // A writer takes over what nobody was told of.
+        let taken = show(&disk.process(), Mode::Append, session.level).unwrap();
+        let later = (place..=*allowed.end()).rev();
+        let place = { later }.find(|&place| session.history[place] == taken);
+        assert!(place.is_some(), "{taken:?} after {state:?}");
+        place
     }
 
     /// Goes on with what a crash left, and looks at the crashes of that.

@@ -39,9 +39,13 @@ fn a_reader_sees_the_same_rows_all_the_while_a_restart_is_dealt_with() {
     assert!(moments > 500, "{moments}");
 }
 
-/// What was done when a writer died after so many calls, which it had told nobody of although all of it was
-/// there.
-fn untold(start: &(Image, State), op: &Op, calls: usize) -> Option<(World, Party)> {
+/// A store that a writer died in after so many calls of an operation, with a reader that opened it before;
+/// `None` if it was through.
+fn left_by_a_dead_writer(
+    start: &(Image, State),
+    op: &Op,
+    calls: usize,
+) -> Option<(World, [Party; 2])> {
     let world = World::of(&start.0, false);
     let party = || Party::new(&world, Limits::default(), Durability::Commit);
     let (mut reader, mut other, mut writer) = (party(), party(), party());
@@ -55,11 +59,22 @@ fn untold(start: &(Image, State), op: &Op, calls: usize) -> Option<(World, Party
     });
     let done = writer.act(&Act::Do(op.clone()), &start.1, 7);
     drop(writer);
-    let after = Act::Do(op.clone()).after(&start.1, 7).unwrap();
-    let seen = party().act(&Act::Open(Mode::Read), &start.1, 0).seen;
-    // Not by the reader itself, which would have the files mapped from then on.
-    let told = other.look().unwrap();
-    (done.refused.is_some() && seen == Some(after) && told == start.1).then_some((world, reader))
+    (done.refused.is_some()).then_some((world, [reader, other]))
+}
+
+/// Whether all of the operation is there, and nobody was told.
+fn is_untold(start: &(Image, State), op: &Op, calls: usize) -> bool {
+    let Some((world, [_, mut told])) = left_by_a_dead_writer(start, op, calls) else {
+        return false;
+    };
+    let party = || Party::new(&world, Limits::default(), Durability::Commit);
+    // Who opens the store now and who did before see the same.
+    let new = party().act(&Act::Open(Mode::Read), &start.1, 0).seen;
+    assert_eq!(new, Some(told.look().unwrap()));
+    let mut next = party();
+    let after = Act::Do(op.clone()).after(&start.1, 7);
+    assert_eq!(next.act(&Act::Do(Op::Sync), &start.1, 0).refused, None);
+    new.as_ref() == Some(&start.1) && Some(next.look().unwrap()) == after
 }
 
 #[test]
@@ -79,9 +94,7 @@ fn a_reader_sees_whole_commits_while_one_goes_on_after_a_killed_writer() {
     let (mut untolds, mut moments) = (0, 0);
     for start in &starts[..3] {
         for op in &ops {
-            let found: Vec<usize> = (0..20)
-                .filter(|&c| untold(start, op, c).is_some())
-                .collect();
+            let found: Vec<usize> = (0..20).filter(|&c| is_untold(start, op, c)).collect();
             untolds += found.len();
             for calls in found {
                 for next in &next {
@@ -104,7 +117,7 @@ fn witness(start: &(Image, State), op: &Op, calls: usize, next: &Op, level: Dura
     let last = next.after(&between, 8).unwrap();
     for call in 0.. {
         let _story = OnPanic(|| format!("before call {call}"));
-        let (world, reader) = untold(start, op, calls).unwrap();
+        let (world, [reader, _]) = left_by_a_dead_writer(start, op, calls).unwrap();
         let mut writer = Party::new(&world, tight(), level);
         writer.open(Mode::Append).unwrap();
         let meeting = Arc::new(Mutex::new(Meeting {
