@@ -144,6 +144,8 @@ class Story:
         self.other.begin(act)
         time.sleep(delay)
         self.other.kill()
+        # Who opens the store for writing takes over what was complete and nobody had been told of.
+        self.other = self.start()
         after = foresee(act, self.state)
         npk = self.handle()
         without, whole = difference(npk, self.state), difference(npk, after)
@@ -151,7 +153,6 @@ class Story:
         if without:
             self.state = after
         self.interrupted += bool(whole)
-        self.other = self.start()
 
     def leave_without_a_word(self):
         self.tell("other killed between changes")
