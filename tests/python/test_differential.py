@@ -7,7 +7,6 @@ a change. Looks are rare: whoever looks has the files mapped, and a store goes o
 import multiprocessing
 import os
 import shutil
-import signal
 import time
 from types import MappingProxyType
 
@@ -65,7 +64,7 @@ class Other:
         self.hear()
 
     def kill(self):
-        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.join()
         self.connection.close()
 
