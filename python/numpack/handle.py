@@ -170,7 +170,9 @@ class Handle:
 
     def _target(self) -> Any:
         """What answers calls: the engine's store, or the cache of an open batch block."""
-        store = self._engine()
+        store = self._store
+        if store is None or self._strict:
+            store = self._engine()  # raises, or not; a call less for everybody else
         return store if self._batch is None else self._batch
 
     def _enter_batch(self, memory_limit: int | None) -> BatchStore:

@@ -391,14 +391,7 @@ impl WriteGuard<'_> {
         write_all_at(&*journal, &header.encode(), slot)
             .map_err(|source| self.io("write", paths::JOURNAL, source))?;
         if made && flush {
-            let flushed = || {
-                journal.sync_data()?;
-                shared.dir.sync(paths::PRIVATE_DIR)?;
-                shared.dir.sync("")
-            };
-            flushed()
-                .map_err(|source| self.io("flush", paths::JOURNAL, source))
-                .inspect_err(|_| self.poison(&*journal, &seen))?;
+            self.flush_header(&seen, &*journal)?;
         }
         let cursor = Cursor::start(&header);
         seen.header = Some(header);

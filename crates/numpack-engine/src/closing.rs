@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use numpack_format::store_files;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::options::Options;
 use crate::paths;
 use crate::shared::Shared;
@@ -23,19 +23,11 @@ pub(crate) fn finish(shared: &Shared, options: &Options) -> Result<()> {
     if foreign {
         return Ok(());
     }
-    if idle && !shared.has_untold()? {
+    if idle {
         sweep(shared, options);
         return Ok(());
     }
-    let mut options = options.clone();
-    if idle {
-        // Of a killed writer, or of one who has the lock and sees to it.
-        options.lock_timeout = Duration::ZERO;
-    }
-    let mut guard = match shared.lock(&options) {
-        Err(Error::Busy { .. }) if idle => return Ok(()),
-        guard => guard?,
-    };
+    let mut guard = shared.lock(options)?;
     if guard.has_pending() {
         guard.checkpoint(options.durability, false)?;
     }

@@ -16,8 +16,6 @@ use crate::fs::{File, read_up_to};
 pub(crate) struct Probe {
     pub(crate) header: Option<Header>,
     pub(crate) hint: Option<Hint>,
-    /// Whether no newer hint can be missing.
-    certain: bool,
 }
 
 /// Why a journal cannot be used.
@@ -81,21 +79,7 @@ impl Probe {
         Ok(Self {
             header,
             hint: Hint::newest(bytes),
-            certain: Hint::certain(bytes).is_some(),
         })
-    }
-
-    /// The last commit that somebody was told of: what follows is of a writer at work, or of one that was
-    /// killed, and belongs to the next one to have the lock. Everything that is there, where damage may have
-    /// taken a hint.
-    pub(crate) fn told(&self) -> u64 {
-        match (&self.header, &self.hint) {
-            (Some(header), Some(hint)) if self.certain && hint.epoch == header.epoch => {
-                hint.last_lsn
-            }
-            (Some(header), Some(_)) if self.certain => header.base_lsn,
-            _ => u64::MAX,
-        }
     }
 }
 
@@ -158,19 +142,6 @@ pub(crate) fn walk(
     cursor: &mut Cursor,
     each: &mut dyn FnMut(u64, &Frame),
 ) -> io::Result<EndReason> {
-    walk_to(file, cursor, u64::MAX, each)
-}
-
-/// [`walk`], as if nothing came behind the commit that ends with record `last`.
-pub(crate) fn walk_to(
-    file: &dyn File,
-    cursor: &mut Cursor,
-    last: u64,
-    each: &mut dyn FnMut(u64, &Frame),
-) -> io::Result<EndReason> {
-    if cursor.lsn >= last {
-        return Ok(EndReason::Blank);
-    }
     let mut window = Window {
         file,
         start: cursor.tail,
@@ -205,9 +176,6 @@ pub(crate) fn walk_to(
                         each(offset, &frame);
                     }
                     *cursor = at.clone();
-                    if at.lsn >= last {
-                        return Ok(EndReason::Blank);
-                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use numpack_format::journal::{EndReason, Frame, HEADER_LEN, Header, Hint, Record};
+use numpack_format::journal::{EndReason, Frame, HEADER_LEN, Header, Hint, PROBE_LEN, Record};
 use numpack_format::{ArrayName, BitmapFile, Metadata, SegmentManifest, Storage, Trailer};
 
 use crate::deletions::Deletions;
@@ -158,7 +158,12 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         // A writer opens it, blank or damaged; a reader has nothing to look for in it.
         return Ok(Some(Loaded::default()));
     };
-    let before = probed?;
+    let (before, journal) = match (probed, journal) {
+        (Err(Error::Corrupt { .. }), Some(file)) if is_unfinished(&*file) => {
+            (Probe::default(), None)
+        }
+        (probed, journal) => (probed?, journal),
+    };
     let state = base_state(dir, path, &metadata)?;
     if let Some(file) = &journal
         && probe(&**file, path)?.header != before.header
@@ -196,7 +201,7 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         None => header.base_lsn,
     };
     let miscounted = miscounted(&loaded.state, &metadata);
-    let loaded = replay(&mut loaded, dir, path, &header, &before)?;
+    let loaded = replay(&mut loaded, dir, path, &header, before.hint.as_ref())?;
     if let Some(loaded) = &loaded {
         refuse_miscounted(path, &miscounted, &loaded.seen.touched)?;
         lost::refuse(dir, path, loaded, &metadata)?;
@@ -208,6 +213,14 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
 /// its head.
 fn holds_no_record(journal: &dyn File) -> bool {
     journal.stat().is_ok_and(|stat| stat.len <= HEADER_LEN)
+}
+
+/// Whether a damaged journal is one whose making beside other metadata was cut short by a power cut: its
+/// head was written at once, and nothing behind it. One that was cut off later ends within its head, or has
+/// a header.
+fn is_unfinished(journal: &dyn File) -> bool {
+    let made = PROBE_LEN as u64..=HEADER_LEN;
+    journal.stat().is_ok_and(|stat| made.contains(&stat.len))
 }
 
 /// The arrays whose bitmaps have not as many deleted rows as the metadata says.
@@ -241,7 +254,7 @@ fn replay(
     dir: &dyn Dir,
     path: &Path,
     header: &Header,
-    before: &Probe,
+    hint: Option<&Hint>,
 ) -> Result<Option<Loaded>> {
     let Some(file) = loaded.journal.clone() else {
         return Ok(Some(std::mem::take(loaded)));
@@ -259,22 +272,20 @@ fn replay(
     refuse_unknown(&end, path)?;
     let rebooted = header.boot_hash != recovery::boot_hash();
     let end = cursor.lsn.max(loaded.seen.checkpoint_lsn);
-    refuse_shortened(before.hint.as_ref(), header, end, rebooted, path)?;
+    refuse_shortened(hint, header, end, rebooted, path)?;
     loaded.seen.recovery_due = rebooted;
-    loaded.seen.foreign =
-        !loaded.seen.trailer && frames.iter().any(|(_, frame)| frame.lsn > header.meta_lsn);
+    // A restart that somebody began to deal with left a record that says nothing of arrays.
+    let waits = |(_, frame): &(u64, Frame)| {
+        frame.lsn > header.meta_lsn && !matches!(frame.record, Record::Synced { .. })
+    };
+    loaded.seen.foreign = !loaded.seen.trailer && frames.iter().any(waits);
     if loaded.seen.foreign {
         frames.clear();
     }
-    let keep = if rebooted {
+    if rebooted {
         let synced = cursor.synced.max(loaded.seen.checkpoint_lsn);
-        recovery::longest_prefix(dir, &loaded.state, &frames, synced)
-            .map_err(|source| Error::io("verify", path, source))?
-    } else {
-        let told = before.told();
-        frames.partition_point(|(_, frame)| frame.lsn <= told)
-    };
-    if keep < frames.len() {
+        let keep = recovery::longest_prefix(dir, &loaded.state, &frames, synced)
+            .map_err(|source| Error::io("verify", path, source))?;
         frames.truncate(keep);
         cursor = frames.iter().fold(Cursor::start(header), |at, (_, frame)| {
             at.encode(std::slice::from_ref(frame)).1

@@ -83,7 +83,9 @@ impl Shared {
             };
             let io = |source| Error::io("lock", self.path.join(paths::LOCK), source);
             if file.try_lock(Lock::Exclusive).map_err(io)? {
-                if file.stat().map_err(io)?.links > 0 {
+                // The lock goes with the descriptor, if there is no knowing what it is of.
+                let stat = file.stat().inspect_err(|_| writer.lock = None);
+                if stat.map_err(io)?.links > 0 {
                     return Ok(file);
                 }
                 // Someone removed the directory; lock the file that is there now.

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::desk::Desk;
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Stat};
-use crate::journal::{Cursor, Head, walk, walk_to};
+use crate::journal::{Cursor, Head, walk};
 use crate::load::{self, Touched, corrupt, probe};
 use crate::paths;
 use crate::pins::Pins;
@@ -26,8 +26,8 @@ pub(crate) struct Shared {
     pub(crate) fork: u64,
     pub(crate) state: RwLock<State>,
     pub(crate) seen: Mutex<Seen>,
-    /// Epoch and hint that `state` is caught up with, readable without a lock.
-    latest: (AtomicU64, AtomicU64),
+    /// Epoch, boot and hint that `state` is caught up with, readable without a lock.
+    latest: [AtomicU64; 3],
     journal: RwLock<Option<Arc<dyn File>>>,
     pub(crate) head: Head,
     pub(crate) pins: Arc<Pins>,
@@ -45,8 +45,8 @@ pub(crate) struct Seen {
     pub(crate) header: Option<Header>,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) hint_seq: u64,
-    /// The last commit that a hint tells of.
-    pub(crate) told: u64,
+    /// The last commit that a hint of this epoch tells of; None where there is no such hint.
+    pub(crate) told: Option<u64>,
     /// Everything up to here was flushed by somebody who told. A SYNCED record alone does not say so while
     /// the machine runs: who wrote it may have been killed before its flush.
     pub(crate) flushed: u64,
@@ -71,9 +71,16 @@ impl Seen {
         };
         self.hint_seq = self.hint_seq.max(hint.seq);
         if self.header.as_ref().map(|header| header.epoch) == Some(hint.epoch) {
-            self.told = self.told.max(hint.last_lsn);
+            self.told = self.told.max(Some(hint.last_lsn));
             self.flushed = self.flushed.max(hint.synced_lsn);
         }
+    }
+
+    /// Where the journal ends, if hints do not say so: a writer was killed, or is at work.
+    pub(crate) fn untold(&self) -> Option<&Cursor> {
+        let cursor = self.cursor.as_ref()?;
+        let takes_over = !self.recovery_due && !self.foreign;
+        (takes_over && Some(cursor.lsn) > self.told).then_some(cursor)
     }
 }
 
@@ -86,7 +93,7 @@ impl Shared {
             fork: crate::fork::generation(),
             state: RwLock::default(),
             seen: Mutex::default(),
-            latest: (AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)),
+            latest: [const { AtomicU64::new(u64::MAX) }; 3],
             journal: RwLock::default(),
             head: Head::default(),
             pins: Arc::default(),
@@ -121,13 +128,15 @@ impl Shared {
 
     /// Makes `seen` what the lock-free check compares with.
     pub(crate) fn publish(&self, seen: &Seen) {
-        let epoch = match (&seen.header, seen.trailer) {
-            (Some(header), true) => header.epoch,
+        let (epoch, boot) = match (&seen.header, seen.trailer) {
+            (Some(header), true) => (header.epoch, header.boot_hash),
             // Without our trailer another program may write the metadata at any time: always look.
-            _ => u64::MAX,
+            _ => (u64::MAX, 0),
         };
-        self.latest.1.store(seen.hint_seq, Ordering::Release);
-        self.latest.0.store(epoch, Ordering::Release);
+        let now = [epoch, boot, seen.hint_seq];
+        for (latest, now) in self.latest.iter().zip(now).rev() {
+            latest.store(now, Ordering::Release);
+        }
     }
 
     /// Catches up with what other processes have committed.
@@ -138,19 +147,22 @@ impl Shared {
         };
         let head = self.head.read(&*file);
         let now = head.map_err(|error| load::unread(error, &self.path))?;
-        let epoch = now.header.as_ref().map(|header| header.epoch);
         let seq = now.hint.as_ref().map_or(0, |hint| hint.seq);
-        if epoch == Some(self.latest.0.load(Ordering::Acquire))
-            && seq == self.latest.1.load(Ordering::Acquire)
-        {
-            return Ok(());
+        if let Some(header) = &now.header {
+            let latest = |at: usize| self.latest[at].load(Ordering::Acquire);
+            if [header.epoch, header.boot_hash, seq] == [latest(0), latest(1), latest(2)] {
+                return Ok(());
+            }
         }
         let mut seen = self.seen.lock();
-        if seen.header.as_ref().map(|header| header.epoch) != epoch || self.metadata_moved(&seen) {
+        // A header of the same epoch is another one after a failed flush: what follows is not to be trusted as
+        // it was. And what somebody added to such a journal counts as it does for who opens the store now.
+        let moved = seen.header != now.header || seen.recovery_due && seq != seen.hint_seq;
+        if moved || self.metadata_moved(&seen) {
             return self.reload(&mut seen);
         }
         if seq != seen.hint_seq {
-            self.catch_up(&mut seen, &*file, Some(now.told()))?;
+            self.catch_up(&mut seen, &*file, false)?;
             if let (Some(header), Some(cursor)) = (&seen.header, &seen.cursor)
                 && !seen.recovery_due
             {
@@ -178,14 +190,9 @@ impl Shared {
         !seen.trailer && self.dir.stat(paths::METADATA).ok() != seen.metadata
     }
 
-    /// Applies the commits that follow what has been read, up to the one that everybody was `told` of. None
-    /// is for who has the writer lock: it takes over what a killed writer completed without telling.
-    pub(crate) fn catch_up(
-        &self,
-        seen: &mut Seen,
-        file: &dyn File,
-        told: Option<u64>,
-    ) -> Result<()> {
+    /// Applies the commits that follow what has been read. Under the writer lock these may be of a
+    /// killed writer, who completed them without saying so.
+    pub(crate) fn catch_up(&self, seen: &mut Seen, file: &dyn File, locked: bool) -> Result<()> {
         // After a power cut the records behind the cursor are still in the file and must not come
         // back; the next writer begins the journal anew before anything is added.
         if seen.recovery_due {
@@ -195,14 +202,13 @@ impl Shared {
             return Ok(());
         };
         let mut frames = Vec::new();
-        let last = told.unwrap_or(u64::MAX);
-        let end = walk_to(file, &mut cursor, last, &mut |_, frame| {
+        let end = walk(file, &mut cursor, &mut |_, frame| {
             frames.push(frame.clone());
         })
         .map_err(|source| Error::io("read", self.path.join(paths::JOURNAL), source))?;
         // The chain breaks for a reader that walks while the journal is begun anew, which nobody does
         // while a writer has the lock.
-        if told.is_some() && probe(file, &self.path)?.header != seen.header {
+        if !locked && probe(file, &self.path)?.header != seen.header {
             return self.reload(seen);
         }
         load::refuse_unknown(&end, &self.path)?;
@@ -223,24 +229,6 @@ impl Shared {
         drop(state);
         self.pins.note_foreign();
         Ok(())
-    }
-
-    /// Whether commits are there that nobody was told of, and that the next writer takes over.
-    pub(crate) fn has_untold(&self) -> Result<bool> {
-        let Some(file) = self.journal.read().clone() else {
-            return Ok(false);
-        };
-        let cursor = {
-            let seen = self.seen.lock();
-            let takes_over = !seen.recovery_due && !seen.foreign;
-            seen.cursor.clone().filter(|_| takes_over)
-        };
-        let mut found = false;
-        if let Some(mut cursor) = cursor {
-            walk(&*file, &mut cursor, &mut |_, _| found = true)
-                .map_err(|source| Error::io("read", self.path.join(paths::JOURNAL), source))?;
-        }
-        Ok(found)
     }
 
     pub(crate) fn set_journal(&self, file: Arc<dyn File>) {

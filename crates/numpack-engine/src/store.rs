@@ -440,7 +440,7 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
         drop(guard);
     }
     if options.mode.is_writable() {
-        take_over(&shared, options)?;
+        take_over(&shared, options);
         shared.writers.fetch_add(1, Ordering::AcqRel);
     }
     if options.mode == Mode::Write {
@@ -449,16 +449,12 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
     Ok(shared)
 }
 
-/// Takes over what a killed writer completed without telling, lest it appears only with the first change.
-fn take_over(shared: &Shared, options: &Options) -> Result<()> {
-    if !shared.has_untold()? {
-        return Ok(());
-    }
-    let options = options.clone().with_lock_timeout(Duration::ZERO);
-    match shared.lock(&options) {
-        // Who has the lock is about to tell.
-        Ok(_) | Err(Error::Busy { .. }) => Ok(()),
-        Err(error) => Err(error),
+/// Tells others of what a killed writer completed, which this process shows already.
+fn take_over(shared: &Shared, options: &Options) {
+    if shared.seen.lock().untold().is_some() {
+        let options = options.clone().with_lock_timeout(Duration::ZERO);
+        // Most likely a writer is at work, who tells of it. Anything else is met again by the first change.
+        let _told = shared.lock(&options);
     }
 }
 

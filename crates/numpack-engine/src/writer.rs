@@ -104,32 +104,44 @@ impl WriteGuard<'_> {
             });
         }
         if let Some(journal) = &self.writer.journal {
-            self.shared.catch_up(&mut seen, &**journal, None)?;
+            self.shared.catch_up(&mut seen, &**journal, true)?;
         } else if let Ok(journal) = self.shared.dir.open(paths::JOURNAL, Open::Read) {
-            self.shared.catch_up(&mut seen, &*journal, None)?;
+            self.shared.catch_up(&mut seen, &*journal, true)?;
         }
         Ok(())
     }
 
     /// Tells readers of what a killed writer completed without saying so: what is done to files from now on
-    /// rests on it.
+    /// rests on it. One that began the epoch and no more may not have flushed its header, without which a
+    /// power cut must not leave anything in the journal.
     fn tell(&mut self) -> Result<()> {
-        let untold = |seen: &Seen| {
-            let told = seen.told.max(seen.header.as_ref()?.base_lsn);
-            let cursor = seen.cursor.as_ref()?;
-            (cursor.lsn > told && !seen.recovery_due).then(|| cursor.clone())
-        };
         let shared = self.shared;
-        if untold(&shared.seen.lock()).is_none() {
+        if shared.seen.lock().untold().is_none() {
             return Ok(());
         }
         let journal = self.journal()?;
         let mut seen = shared.seen.lock();
-        if let Some(cursor) = untold(&seen) {
-            self.hint(&mut seen, &*journal, &cursor)?;
-            shared.publish(&seen);
+        let Some(cursor) = seen.untold().cloned() else {
+            return Ok(());
+        };
+        if seen.told.is_none() {
+            self.flush_header(&seen, &*journal)?;
         }
+        self.hint(&mut seen, &*journal, &cursor)?;
+        shared.publish(&seen);
         Ok(())
+    }
+
+    /// Puts the header of a journal that is new on disk, and the journal's name.
+    pub(crate) fn flush_header(&self, seen: &Seen, journal: &dyn File) -> Result<()> {
+        let flushed = || {
+            journal.sync_data()?;
+            self.shared.dir.sync(paths::PRIVATE_DIR)?;
+            self.shared.dir.sync("")
+        };
+        flushed()
+            .map_err(|source| self.io("flush", paths::JOURNAL, source))
+            .inspect_err(|_| self.poison(journal, seen))
     }
 
     /// The journal for writing.
@@ -373,7 +385,7 @@ impl WriteGuard<'_> {
         })?;
         self.shared.head.wrote(&hint, &bytes);
         seen.hint_seq = hint.seq;
-        seen.told = hint.last_lsn;
+        seen.told = Some(hint.last_lsn);
         Ok(())
     }
 

@@ -137,8 +137,7 @@ fn one(
             Err(error) => panic!("the fault is over, and yet: {error}"),
         }
     }
-    // Who opens it for writing takes over what nobody was told of.
-    let expected = State::of(&open(&disk.process(), Mode::Append, level).unwrap()).unwrap();
+    let expected = State::of(&open(&disk.process(), Mode::Read, level).unwrap()).unwrap();
     // The handle gives up or goes through with it; the next process has the same store either way.
     let _synced = store.sync();
     let _closed = store.close();

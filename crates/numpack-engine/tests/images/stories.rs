@@ -11,7 +11,7 @@ use crate::kit::OnPanic;
 use crate::workload::{Op, Session, State, tight};
 
 struct Story {
-    /// What comes before, by process, on top of two arrays at rest.
+    /// What comes before, by process; nothing where the store's making is crashed as well.
     before: Vec<(usize, Op)>,
     /// What is crashed at every step.
     crashed: Vec<(usize, Op)>,
@@ -25,11 +25,18 @@ fn here(ops: &[Op]) -> Vec<(usize, Op)> {
     ops.iter().map(|op| (0, op.clone())).collect()
 }
 
+/// On top of two arrays at rest.
+fn above_two(ops: Vec<(usize, Op)>) -> Vec<(usize, Op)> {
+    let mut all = here(&[Op::Save(0, 3), Op::Save(1, 4), Op::Checkpoint]);
+    all.extend(ops);
+    all
+}
+
 /// With these limits a replace folds what an earlier one left, if nobody looks.
 fn stories() -> Vec<Story> {
     let replace = |row: usize| Op::Replace(0, vec![row]);
     let story = |before: &[Op], crashed: &[Op], then: &[Op], second| Story {
-        before: here(before),
+        before: above_two(here(before)),
         crashed: here(crashed),
         then: then.to_vec(),
         second,
@@ -127,13 +134,13 @@ fn stories() -> Vec<Story> {
         ),
         // Another process folds what this one has committed, and this one what the other has.
         Story {
-            before: vec![(0, replace(0)), (1, Op::Append(0, 1))],
+            before: above_two(vec![(0, replace(0)), (1, Op::Append(0, 1))]),
             crashed: vec![(0, replace(1)), (1, replace(2)), (0, replace(0))],
             then: vec![replace(1), replace(2), Op::Checkpoint],
             second: 6,
         },
         Story {
-            before: vec![(1, Op::View(0)), (0, replace(0))],
+            before: above_two(vec![(1, Op::View(0)), (0, replace(0))]),
             crashed: vec![
                 (1, replace(1)),
                 (1, Op::LetGo),
@@ -142,6 +149,13 @@ fn stories() -> Vec<Story> {
             ],
             then: vec![replace(1), replace(2)],
             second: 8,
+        },
+        // The maker of the store is killed, and another process goes on before the header is on disk.
+        Story {
+            before: Vec::new(),
+            crashed: here(&[Op::Save(0, 3)]),
+            then: vec![Op::Save(0, 2), Op::Sync],
+            second: 1,
         },
     ]
 }
@@ -159,9 +173,6 @@ pub fn run() -> Count {
         let at = OnPanic(|| case.clone());
         let first = vec![State::default()];
         let mut session = Session::new(&Image::default(), first, level, 2).within(tight());
-        for op in [Op::Save(0, 3), Op::Save(1, 4), Op::Checkpoint] {
-            session.run(&op, 0);
-        }
         for (process, op) in &story.before {
             session.run(op, *process);
         }

@@ -16,7 +16,7 @@ const _: () = assert!(HINT_OFFSETS[0] + HINT_LEN as u64 == HINT_OFFSETS[1]);
 
 /// How far the journal had been written when the last commit ended.
 ///
-/// A commit is there for readers when a hint tells of it. After a restart of the machine a hint may be
+/// Saves readers the scan of records they have seen. After a restart of the machine a hint may be
 /// newer or older than the records, so recovery never looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hint {
@@ -69,38 +69,19 @@ impl Hint {
 
     /// The hint of the larger sequence number in a probe.
     pub fn newest(probe: &[u8]) -> Option<Self> {
-        slots(probe)
-            .into_iter()
-            .filter_map(|slot| Self::decode(slot?))
+        HINT_OFFSETS
+            .iter()
+            .filter_map(|&offset| {
+                let offset = usize::try_from(offset).ok()?;
+                Self::decode(probe.get(offset..)?)
+            })
             .max_by_key(|hint| hint.seq)
-    }
-
-    /// The newest hint in a probe, if none can be missing: the other place holds the one before it, or
-    /// is blank and this is the first. A damaged hint must not hide a commit.
-    pub fn certain(probe: &[u8]) -> Option<Self> {
-        let newest = Self::newest(probe)?;
-        let [even, odd] = slots(probe);
-        let other = if newest.seq % 2 == 0 { odd } else { even }?;
-        let before = match Self::decode(other) {
-            Some(hint) => hint.seq,
-            None if other.iter().all(|&byte| byte == 0) => 0,
-            None => return None,
-        };
-        (before + 1 == newest.seq).then_some(newest)
     }
 
     /// Where the hint of a sequence number is written.
     pub fn offset(seq: u64) -> u64 {
         HINT_OFFSETS[usize::from(seq % 2 == 1)]
     }
-}
-
-/// The places of the hints in a probe, of even and of odd numbers.
-fn slots(probe: &[u8]) -> [Option<&[u8]>; 2] {
-    HINT_OFFSETS.map(|offset| {
-        let offset = usize::try_from(offset).ok()?;
-        probe.get(offset..offset + HINT_LEN)
-    })
 }
 
 #[cfg(test)]
@@ -150,30 +131,5 @@ mod tests {
         probe[1024] ^= 1;
         assert_eq!(Hint::newest(&probe), Some(hint(7)));
         assert_eq!(Hint::newest(&probe[..1100]), None);
-    }
-    #[test]
-    fn a_hint_is_certain_beside_the_one_before_it() {
-        let mut probe = vec![0; PROBE_LEN];
-        let write = |probe: &mut Vec<u8>, seq| {
-            let at = usize::try_from(Hint::offset(seq)).unwrap();
-            probe[at..at + HINT_LEN].copy_from_slice(&hint(seq).encode());
-        };
-        assert_eq!(Hint::certain(&probe), None);
-        for seq in 1..5 {
-            write(&mut probe, seq);
-            assert_eq!(Hint::certain(&probe), Some(hint(seq)));
-        }
-        for at in (1024..1024 + 2 * HINT_LEN).step_by(7) {
-            let mut damaged = probe.clone();
-            damaged[at] ^= 4;
-            assert_eq!(Hint::certain(&damaged), None, "byte {at}");
-        }
-        // One that was lost as a whole, and one that does not follow.
-        let mut lost = probe.clone();
-        lost[1024..1024 + HINT_LEN].fill(0);
-        assert_eq!(Hint::certain(&lost), None);
-        write(&mut probe, 7);
-        assert_eq!(Hint::certain(&probe), None);
-        assert_eq!(Hint::certain(&probe[..1100]), None);
     }
 }
