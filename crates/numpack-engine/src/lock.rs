@@ -57,6 +57,15 @@ impl Shared {
         WriteGuard::new(self, options, writer, lock)
     }
 
+    /// Waits for the writer lock of a store that cannot be read; it is held as long as the file is open.
+    pub(crate) fn lock_unread(&self, options: &Options) -> Result<Arc<dyn File>> {
+        let wait = Wait {
+            options,
+            start: Instant::now(),
+        };
+        self.lock_file(&mut Writer::default(), &wait)
+    }
+
     fn lock_process(&self, wait: &Wait<'_>) -> Result<Hand<'_>> {
         loop {
             let step = wait.left().min(Duration::from_millis(50));

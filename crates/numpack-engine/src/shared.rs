@@ -87,7 +87,14 @@ impl Seen {
 impl Shared {
     /// Reads the store in `dir`.
     pub(crate) fn open(path: PathBuf, dir: Arc<dyn Dir>) -> Result<Self> {
-        let shared = Self {
+        let shared = Self::unread(path, dir);
+        shared.reload(&mut shared.seen.lock())?;
+        Ok(shared)
+    }
+
+    /// The store in `dir`, of which nothing is known.
+    pub(crate) fn unread(path: PathBuf, dir: Arc<dyn Dir>) -> Self {
+        Self {
             path,
             dir,
             fork: crate::fork::generation(),
@@ -101,9 +108,7 @@ impl Shared {
             desk: Desk::default(),
             poisoned: AtomicBool::new(false),
             writers: AtomicUsize::new(0),
-        };
-        shared.reload(&mut shared.seen.lock())?;
-        Ok(shared)
+        }
     }
 
     /// Whether there is a store on disk.

@@ -408,8 +408,16 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
     }
     let shared = match registry::shared(path, &dir) {
         Err(Error::Corrupt { .. }) if options.mode == Mode::Write => {
-            remove_everything(&*dir, path)?;
-            registry::shared(path, &dir)?
+            let unread = Shared::unread(path.to_path_buf(), Arc::clone(&dir));
+            let _lock = unread.lock_unread(options)?;
+            // Whoever had the lock may have made it whole.
+            match registry::shared(path, &dir) {
+                Err(Error::Corrupt { .. }) => {
+                    remove_everything(&*dir, path)?;
+                    registry::shared(path, &dir)?
+                }
+                result => result?,
+            }
         }
         result => result?,
     };

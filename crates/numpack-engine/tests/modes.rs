@@ -1,6 +1,8 @@
 //! What each mode wants at the path, and what it may do.
 
-use numpack_engine::fs::{Fs as _, RealFs};
+use std::time::Duration;
+
+use numpack_engine::fs::{Fs as _, Lock, Open, RealFs};
 use numpack_engine::{Error, Mode, Options, Store};
 
 use crate::kit::{append, mode, names, read, save};
@@ -60,6 +62,33 @@ fn modes_want_what_they_say() {
         "mine"
     );
     Store::open(&path, &mode(Mode::Append)).unwrap();
+}
+
+#[test]
+fn a_damaged_store_is_emptied_by_who_has_its_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.npk");
+    let store = Store::open(&path, &Options::default()).unwrap();
+    save(&store, "a", &[2], &[1, 2]).unwrap();
+    store.close().unwrap();
+    let metadata = std::fs::read(path.join("metadata.npkm")).unwrap();
+    std::fs::write(path.join("metadata.npkm"), "?").unwrap();
+    let opened = RealFs.open_dir(&path, false).unwrap();
+    let writer = opened.open(".npk/LOCK", Open::Write).unwrap();
+    assert!(writer.try_lock(Lock::Exclusive).unwrap());
+    let empties = mode(Mode::Write).with_lock_timeout(Duration::ZERO);
+    let refused = Store::open(&path, &empties);
+    assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
+    // Whoever has the lock may be about to make it whole.
+    std::fs::write(path.join("metadata.npkm"), metadata).unwrap();
+    let reader = Store::open(&path, &mode(Mode::Read)).unwrap();
+    assert_eq!(read(&reader, "a"), [1, 2]);
+    drop(reader);
+    std::fs::write(path.join("metadata.npkm"), "?").unwrap();
+    drop(writer);
+    let store = Store::open(&path, &empties).unwrap();
+    assert_eq!(names(&store), Vec::<String>::new());
+    assert!(!path.join("data_a.npkd").exists());
 }
 
 #[test]
