@@ -50,12 +50,12 @@ pub(crate) fn longest_prefix(
         match &frame.record {
             Record::Put(put) => {
                 row_bytes.insert(put.name.clone(), put.meta.row_bytes());
-                valid.insert(put.name.clone(), on_disk || put_verifies(dir, put)?);
+                valid.insert(put.name.clone(), on_disk || put_verifies(dir, base, put)?);
             }
             Record::Append(append) => {
                 let good = on_disk
                     || match row_bytes.get(&append.name) {
-                        Some(&n) => append_verifies(dir, append, n)?,
+                        Some(&n) => append_verifies(dir, base, append, n)?,
                         None => false,
                     };
                 valid
@@ -99,15 +99,33 @@ fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn open(dir: &dyn Dir, name: &ArrayName, generation: u64) -> io::Result<Option<Arc<dyn File>>> {
+/// The file of a generation. One that has its array's own name is another's, if it is still the file that the
+/// metadata speaks of: rows that are the same there do not make it the one that is missing.
+fn open(
+    dir: &dyn Dir,
+    base: &State,
+    name: &ArrayName,
+    generation: u64,
+) -> io::Result<Option<Arc<dyn File>>> {
     let opened = optional(open_generation(dir, name, generation, Open::Read))?;
-    Ok(opened.map(|(file, _)| file))
+    let Some((file, own_name)) = opened else {
+        return Ok(None);
+    };
+    let before = base.get(name.as_str());
+    if own_name
+        && let Some(before) = before.filter(|array| array.generation != generation)
+        && let Some(rest) = &before.at_rest
+        && file.stat()?.ino == rest.ino
+    {
+        return Ok(None);
+    }
+    Ok(Some(file))
 }
 
-fn put_verifies(dir: &dyn Dir, put: &Put) -> io::Result<bool> {
+fn put_verifies(dir: &dyn Dir, base: &State, put: &Put) -> io::Result<bool> {
     let len = put.meta.byte_len();
     match put.content {
-        Content::Hashed(hash) => match open(dir, &put.name, put.generation)? {
+        Content::Hashed(hash) => match open(dir, base, &put.name, put.generation)? {
             Some(file) => Ok(hash_of(&*file, 0, len)? == Some(hash)),
             None => Ok(false),
         },
@@ -133,12 +151,17 @@ fn ends_in_zeros(file: &dyn File, len: u64) -> io::Result<bool> {
     Ok(there == last.len() && last.iter().all(|&byte| byte == 0))
 }
 
-fn append_verifies(dir: &dyn Dir, append: &Append, row_bytes: u64) -> io::Result<bool> {
+fn append_verifies(
+    dir: &dyn Dir,
+    base: &State,
+    append: &Append,
+    row_bytes: u64,
+) -> io::Result<bool> {
     let span = append
         .start_row
         .checked_mul(row_bytes)
         .zip(append.rows.checked_mul(row_bytes));
-    match (open(dir, &append.name, append.generation)?, span) {
+    match (open(dir, base, &append.name, append.generation)?, span) {
         (Some(file), Some((start, len))) => Ok(hash_of(&*file, start, len)? == Some(append.hash)),
         _ => Ok(false),
     }

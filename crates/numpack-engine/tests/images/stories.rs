@@ -150,6 +150,18 @@ fn stories() -> Vec<Story> {
             then: vec![replace(1), replace(2)],
             second: 8,
         },
+        // Rows that did not arrive are the same as those in the old file of their array's name.
+        Story {
+            before: here(&[
+                Op::Create(0, 2),
+                Op::Checkpoint,
+                Op::Drop(0),
+                Op::Create(1, 4),
+            ]),
+            crashed: here(&[Op::Copy(0)]),
+            then: vec![Op::Append(0, 1)],
+            second: 4,
+        },
         // The maker of the store is killed, and another process goes on before the header is on disk.
         Story {
             before: Vec::new(),
