@@ -390,11 +390,11 @@ impl WriteGuard<'_> {
         let slot = Header::slot_offset(header.epoch);
         write_all_at(&*journal, &header.encode(), slot)
             .map_err(|source| self.io("write", paths::JOURNAL, source))?;
+        seen.header = Some(header);
         if made && flush {
             self.flush_header(&seen, &*journal)?;
         }
         let cursor = Cursor::start(&header);
-        seen.header = Some(header);
         self.writer.sums.begin(Some(header.epoch));
         if flush {
             seen.flushed = state.lsn;

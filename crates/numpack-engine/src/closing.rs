@@ -45,7 +45,8 @@ fn sweep(shared: &Shared, options: &Options) {
         return;
     }
     // Who has the lock tidies up as well.
-    let options = options.clone().with_lock_timeout(Duration::ZERO);
+    let mut options = options.clone().with_lock_timeout(Duration::ZERO);
+    options.interrupt = None;
     let Ok(guard) = shared.lock(&options) else {
         return;
     };

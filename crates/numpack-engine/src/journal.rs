@@ -41,7 +41,7 @@ impl Head {
         {
             return Ok(probe.clone());
         }
-        let probe = Probe::decode(&bytes)?;
+        let probe = Probe::decode(&bytes, file)?;
         *self.0.write() = Some((bytes, probe.clone()));
         Ok(probe)
     }
@@ -61,7 +61,7 @@ impl Head {
 impl Probe {
     /// Reads the head of `file`. A file without any byte set has no header: its making was cut short.
     pub(crate) fn read(file: &dyn File) -> Result<Self, ProbeError> {
-        Self::decode(&Self::bytes(file)?)
+        Self::decode(&Self::bytes(file)?, file)
     }
 
     fn bytes(file: &dyn File) -> Result<[u8; PROBE_LEN], ProbeError> {
@@ -70,11 +70,19 @@ impl Probe {
         Ok(bytes)
     }
 
-    fn decode(bytes: &[u8; PROBE_LEN]) -> Result<Self, ProbeError> {
+    /// `file` is where the bytes are from.
+    fn decode(bytes: &[u8; PROBE_LEN], file: &dyn File) -> Result<Self, ProbeError> {
         let header = Header::newest(bytes).map(|(_, header)| header);
         if header.is_none() && bytes.iter().any(|&byte| byte != 0) {
             Header::check_version(bytes).map_err(ProbeError::Format)?;
-            return Err(ProbeError::Damaged);
+            // A head without anything behind it that did not arrive as it was written. One that was cut off
+            // later ends within its head, or has a header.
+            let unfinished = file.stat().is_ok_and(|stat| stat.len == PROBE_LEN as u64);
+            return if unfinished {
+                Ok(Self::default())
+            } else {
+                Err(ProbeError::Damaged)
+            };
         }
         Ok(Self {
             header,

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use numpack_format::journal::{EndReason, Frame, HEADER_LEN, Header, Hint, PROBE_LEN, Record};
+use numpack_format::journal::{EndReason, Frame, HEADER_LEN, Header, Hint, Record};
 use numpack_format::{ArrayName, BitmapFile, Metadata, SegmentManifest, Storage, Trailer};
 
 use crate::deletions::Deletions;
@@ -100,8 +100,8 @@ const ATTEMPTS: usize = 100;
 /// Reads the store in `dir`.
 pub(crate) fn load(dir: &dyn Dir, path: &Path) -> Result<Loaded> {
     let mut last = None;
-    for _ in 0..ATTEMPTS {
-        match attempt(dir, path) {
+    for left in (0..ATTEMPTS).rev() {
+        match attempt(dir, path, left > 0) {
             Ok(Some(loaded)) => return Ok(loaded),
             Ok(None) => last = None,
             // A file may be between two checkpoints of another process; only what stays is an error.
@@ -137,7 +137,8 @@ pub(crate) fn unread(error: ProbeError, path: &Path) -> Error {
     }
 }
 
-fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
+/// None where writers were in the way: always if it matters, and with `again` if it may.
+fn attempt(dir: &dyn Dir, path: &Path, again: bool) -> Result<Option<Loaded>> {
     let journal = optional(dir.open(paths::JOURNAL, Open::Read), path, paths::JOURNAL)?;
     let probed = match &journal {
         Some(file) => probe(&**file, path),
@@ -158,12 +159,7 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         // A writer opens it, blank or damaged; a reader has nothing to look for in it.
         return Ok(Some(Loaded::default()));
     };
-    let (before, journal) = match (probed, journal) {
-        (Err(Error::Corrupt { .. }), Some(file)) if is_unfinished(&*file) => {
-            (Probe::default(), None)
-        }
-        (probed, journal) => (probed?, journal),
-    };
+    let before = probed?;
     let state = base_state(dir, path, &metadata)?;
     if let Some(file) = &journal
         && probe(&**file, path)?.header != before.header
@@ -201,7 +197,7 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
         None => header.base_lsn,
     };
     let miscounted = miscounted(&loaded.state, &metadata);
-    let loaded = replay(&mut loaded, dir, path, &header, before.hint.as_ref())?;
+    let loaded = replay(&mut loaded, dir, path, &header, before.hint.as_ref(), again)?;
     if let Some(loaded) = &loaded {
         refuse_miscounted(path, &miscounted, &loaded.seen.touched)?;
         lost::refuse(dir, path, loaded, &metadata)?;
@@ -213,14 +209,6 @@ fn attempt(dir: &dyn Dir, path: &Path) -> Result<Option<Loaded>> {
 /// its head.
 fn holds_no_record(journal: &dyn File) -> bool {
     journal.stat().is_ok_and(|stat| stat.len <= HEADER_LEN)
-}
-
-/// Whether a damaged journal is one whose making beside other metadata was cut short by a power cut: its
-/// head was written at once, and nothing behind it. One that was cut off later ends within its head, or has
-/// a header.
-fn is_unfinished(journal: &dyn File) -> bool {
-    let made = PROBE_LEN as u64..=HEADER_LEN;
-    journal.stat().is_ok_and(|stat| made.contains(&stat.len))
 }
 
 /// The arrays whose bitmaps have not as many deleted rows as the metadata says.
@@ -255,6 +243,7 @@ fn replay(
     path: &Path,
     header: &Header,
     hint: Option<&Hint>,
+    again: bool,
 ) -> Result<Option<Loaded>> {
     let Some(file) = loaded.journal.clone() else {
         return Ok(Some(std::mem::take(loaded)));
@@ -286,6 +275,13 @@ fn replay(
         let synced = cursor.synced.max(loaded.seen.checkpoint_lsn);
         let keep = recovery::longest_prefix(dir, &loaded.state, &frames, synced)
             .map_err(|source| Error::io("verify", path, source))?;
+        if again && keep < frames.len() {
+            // Nobody folds rows into what was read, nor removes it, before a hint.
+            let now = probe(&*file, path)?;
+            if (now.header, now.hint) != (after.header, after.hint) {
+                return Ok(None);
+            }
+        }
         frames.truncate(keep);
         cursor = frames.iter().fold(Cursor::start(header), |at, (_, frame)| {
             at.encode(std::slice::from_ref(frame)).1

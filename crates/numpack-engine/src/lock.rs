@@ -40,21 +40,28 @@ impl Shared {
     /// # Errors
     /// [`Error::Busy`] after the timeout, naming the holder; [`Error::Poisoned`] after a failed flush.
     pub(crate) fn lock<'a>(&'a self, options: &'a Options) -> Result<WriteGuard<'a>> {
-        if self.poisoned.load(Ordering::Acquire) {
-            return Err(Error::Poisoned {
-                path: self.path.clone(),
-            });
-        }
+        self.refuse_poisoned()?;
         let wait = Wait {
             options,
             start: Instant::now(),
         };
         let mut writer = self.lock_process(&wait)?;
+        // The flush that failed may be of the thread that was waited for.
+        self.refuse_poisoned()?;
         let lock = match writer.lent() {
             Some(lock) => Arc::clone(lock),
             None => self.lock_file(&mut writer, &wait)?,
         };
         WriteGuard::new(self, options, writer, lock)
+    }
+
+    fn refuse_poisoned(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(Error::Poisoned {
+                path: self.path.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// Waits for the writer lock of a store that cannot be read; it is held as long as the file is open.
@@ -93,7 +100,7 @@ impl Shared {
             let io = |source| Error::io("lock", self.path.join(paths::LOCK), source);
             if file.try_lock(Lock::Exclusive).map_err(io)? {
                 // The lock goes with the descriptor, if there is no knowing what it is of.
-                let stat = file.stat().inspect_err(|_| writer.lock = None);
+                let stat = file.stat().inspect_err(|_| *writer = Writer::default());
                 if stat.map_err(io)?.links > 0 {
                     return Ok(file);
                 }

@@ -5,11 +5,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
+use numpack_format::is_store_file;
+
 use crate::error::{Error, Result};
 use crate::fs::{Dir, Fs, RealFs};
 use crate::options::{Mode, Options};
+use crate::paths;
 use crate::staging::random;
-use crate::store::{Store, refuse_strangers, remove_everything};
+use crate::store::Store;
 
 impl Store {
     /// Makes a store at `path`, where there is nothing yet, and fills it. It is there when it is full,
@@ -121,4 +124,37 @@ fn split(path: &Path) -> Result<(Arc<dyn Dir>, &str)> {
         .open_dir(parent, false)
         .map_err(|source| Error::io("open", parent, source))?;
     Ok((dir, name))
+}
+
+/// Refuses a directory that holds anything that no store made.
+pub(crate) fn refuse_strangers(dir: &dyn Dir, path: &Path) -> Result<()> {
+    let names = dir
+        .list("")
+        .map_err(|source| Error::io("list", path, source))?;
+    match names.into_iter().find(|name| !is_store_file(name)) {
+        Some(entry) => Err(Error::NotAStore {
+            path: path.to_path_buf(),
+            entry,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Removes the files of a store that cannot be read, for mode w.
+pub(crate) fn remove_everything(dir: &dyn Dir, path: &Path) -> Result<()> {
+    let io = |source| Error::io("remove", path, source);
+    // What is locked goes last: whoever finds it missing may make a store of what is there.
+    let mut names = dir.list("").map_err(io)?;
+    names.sort_by_key(|name| name == paths::PRIVATE_DIR);
+    for name in names.into_iter().filter(|name| is_store_file(name)) {
+        if !dir.stat(&name).map_err(io)?.is_file {
+            let mut below = dir.list(&name).map_err(io)?;
+            below.sort_by_key(|inner| paths::LOCK.ends_with(&**inner));
+            for inner in below {
+                dir.unlink(&format!("{name}/{inner}")).map_err(io)?;
+            }
+        }
+        dir.unlink(&name).map_err(io)?;
+    }
+    Ok(())
 }

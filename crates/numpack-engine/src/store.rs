@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use numpack_format::{ArrayName, DType, is_store_file};
+use numpack_format::{ArrayName, DType};
 
 use crate::acquire::Moment;
 use crate::error::{Error, Result};
-use crate::fs::{Dir, Fs, RealFs};
+use crate::fs::{Fs, RealFs};
 use crate::options::{Mode, Options};
+use crate::place::{refuse_strangers, remove_everything};
 use crate::registry;
 use crate::report::Report;
 use crate::shared::Shared;
@@ -460,39 +461,9 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
 /// Tells others of what a killed writer completed, which this process shows already.
 fn take_over(shared: &Shared, options: &Options) {
     if shared.seen.lock().untold().is_some() {
-        let options = options.clone().with_lock_timeout(Duration::ZERO);
+        let mut options = options.clone().with_lock_timeout(Duration::ZERO);
+        options.interrupt = None;
         // Most likely a writer is at work, who tells of it. Anything else is met again by the first change.
         let _told = shared.lock(&options);
     }
-}
-
-/// Refuses a directory that holds anything that no store made.
-pub(crate) fn refuse_strangers(dir: &dyn Dir, path: &Path) -> Result<()> {
-    let names = dir
-        .list("")
-        .map_err(|source| Error::io("list", path, source))?;
-    match names.into_iter().find(|name| !is_store_file(name)) {
-        Some(entry) => Err(Error::NotAStore {
-            path: path.to_path_buf(),
-            entry,
-        }),
-        None => Ok(()),
-    }
-}
-
-/// Removes the files of a store that cannot be read, for mode w.
-pub(crate) fn remove_everything(dir: &dyn Dir, path: &Path) -> Result<()> {
-    let io = |source| Error::io("remove", path, source);
-    for name in dir.list("").map_err(io)? {
-        if !is_store_file(&name) {
-            continue;
-        }
-        if !dir.stat(&name).map_err(io)?.is_file {
-            for inner in dir.list(&name).map_err(io)? {
-                dir.unlink(&format!("{name}/{inner}")).map_err(io)?;
-            }
-        }
-        dir.unlink(&name).map_err(io)?;
-    }
-    Ok(())
 }

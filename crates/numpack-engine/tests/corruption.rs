@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use numpack_engine::fs::{Fs as _, Open, read_exact_at, write_all_at};
-use numpack_engine::{Durability, Error, Mode, Result};
-use numpack_format::journal::{HEADER_LEN, HINT_LEN, HINT_OFFSETS};
+use numpack_engine::{Durability, Error, Mode, Options, Result, Store};
+use numpack_format::Metadata;
+use numpack_format::journal::{HEADER_LEN, HINT_LEN, HINT_OFFSETS, PROBE_LEN};
 
 use crate::disk::{Disk, Image, Node};
 use crate::kit::{self, PATH, append, save};
@@ -217,4 +218,42 @@ fn an_open_handle_does_not_write_over_a_damaged_record() {
     save(&other, "b", &[1], &[9]).unwrap();
     assert_eq!(kit::read(&other, "a"), [1, 2, 3, 4, 5]);
     assert_eq!(kit::read(&one, "b"), [9]);
+}
+
+/// A power cut may leave rubbish where the head of a new journal did not arrive. Readers have what the metadata
+/// say, also of a program that writes no trailer, and the first writer begins the journal anew.
+#[test]
+fn a_journal_whose_making_was_cut_short_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.npk");
+    let store = Store::open(&path, &Options::default()).unwrap();
+    save(&store, "a", &[4], &[1, 2, 3, 4]).unwrap();
+    store.close().unwrap();
+    let journal = path.join(".npk/journal");
+    for trailer in [true, false] {
+        if !trailer {
+            let file = path.join("metadata.npkm");
+            let mut metadata = Metadata::decode(&std::fs::read(&file).unwrap()).unwrap();
+            metadata.trailer = None;
+            std::fs::write(&file, metadata.encode()).unwrap();
+        }
+        for rubbish in [0xa5, 0xff] {
+            std::fs::write(&journal, vec![rubbish; PROBE_LEN]).unwrap();
+            let reader = Store::open(&path, &kit::mode(Mode::Read)).unwrap();
+            for _ in 0..3 {
+                assert_eq!(kit::read(&reader, "a"), [1, 2, 3, 4]);
+                assert!(reader.verify(true).unwrap().ok());
+            }
+        }
+        let store = Store::open(&path, &Options::default()).unwrap();
+        let reader = Store::open(&path, &kit::mode(Mode::Read)).unwrap();
+        save(&store, "b", &[1], &[9]).unwrap();
+        assert_eq!(kit::read(&reader, "b"), [9]);
+        store.close().unwrap();
+        assert!(reader.verify(true).unwrap().ok());
+        // Of another length it is damage.
+        std::fs::write(&journal, vec![0xff; 4096]).unwrap();
+        let refused = Store::open(&path, &kit::mode(Mode::Read)).map(drop);
+        assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+    }
 }

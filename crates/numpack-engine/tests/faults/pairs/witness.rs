@@ -9,7 +9,7 @@ use super::choices::{RESTARTED, starts};
 use super::party::{Meeting, Party, World, interleave};
 use super::{Act, Case, Look, operations};
 use crate::disk::Image;
-use crate::faults::faulty::{Fault, Plan};
+use crate::faults::faulty::{Call, Fault, Plan};
 use crate::kit::OnPanic;
 use crate::workload::{Op, State, tight};
 
@@ -194,4 +194,84 @@ fn after_a_failure(start: &(Image, State), op: &Op, fault: Fault, calls: usize) 
         }
     }
     true
+}
+
+/// After a failed flush everything is verified; what a writer folds or removes meanwhile must not count as lost.
+#[test]
+fn a_reader_verifies_beside_a_writer_that_does_so_too() {
+    let starts = starts();
+    let mut moments = 0;
+    for start in &starts[..3] {
+        for next in [Op::Replace(1, vec![0]), Op::Over(0, 4), Op::Checkpoint] {
+            for call in 0.. {
+                let _story = OnPanic(|| format!("{next:?} before call {call}"));
+                if !verifies(start, &next, call) {
+                    break;
+                }
+                moments += 1;
+            }
+        }
+    }
+    assert!(moments > 50, "{moments}");
+}
+
+/// A store that two processes have open while a third fails at a call, and what they have seen; `None` if that
+/// was no flush.
+fn failed_flush(start: &(Image, State), call: usize) -> Option<([Party; 2], State)> {
+    let world = World::of(&start.0, false);
+    let party = |level| Party::new(&world, Limits::default(), level);
+    let (mut failing, mut writer, mut reader) = (
+        party(Durability::Full),
+        party(Durability::Commit),
+        party(Durability::Commit),
+    );
+    for party in [&mut failing, &mut writer, &mut reader] {
+        party.open(Mode::Append).unwrap();
+    }
+    let mut told = start.1.clone();
+    for op in [Op::Over(0, 3), Op::Replace(0, vec![1]), Op::Append(1, 1)] {
+        let act = Act::Do(op);
+        assert_eq!(writer.act(&act, &told, 6).refused, None);
+        told = act.after(&told, 6).unwrap();
+    }
+    // The reader has no file mapped, so that rows are folded into it.
+    let store = reader.store.as_ref().unwrap();
+    assert_eq!(store.names().unwrap().len(), 2);
+    failing.fs.arm(Plan {
+        fault: Fault::Eio,
+        after: call,
+        lasting: false,
+    });
+    let done = failing.act(&Act::Do(Op::Sync), &told, 7);
+    let flush = failing.fs.disarm() == [Call::Sync] && done.refused.is_some();
+    flush.then_some(([writer, reader], told))
+}
+
+/// Has the writer go on before a call of the reader's next look; false if that does not make so many.
+fn verifies(start: &(Image, State), next: &Op, call: usize) -> bool {
+    let failed = (0..40).find_map(|call| failed_flush(start, call));
+    let ([writer, mut reader], told) = failed.unwrap();
+    let act = Act::Do(next.clone());
+    let after = act.after(&told, 100).unwrap();
+    let meeting = Arc::new(Mutex::new(Meeting {
+        other: writer,
+        acts: vec![act],
+        done: Vec::new(),
+        state: told.clone(),
+        begun: false,
+        busy: false,
+    }));
+    interleave(&reader.fs, &meeting, call, None);
+    // Not at the rows, which would pin the files.
+    let store = reader.store.clone().unwrap();
+    assert_eq!(store.names().unwrap().len(), 2);
+    let seen = reader.look().unwrap();
+    reader.fs.disarm();
+    assert!([&told, &after].contains(&&seen), "{seen:?} of {told:?}");
+    let meeting = Arc::into_inner(meeting).unwrap().into_inner();
+    if meeting.begun && !meeting.busy {
+        assert_eq!(meeting.done[0].refused, None);
+        assert_eq!(reader.look().unwrap(), after);
+    }
+    meeting.begun
 }
