@@ -409,19 +409,14 @@ impl WriteGuard<'_> {
         if old.put_lsn == 0 {
             return;
         }
+        let synced = self
+            .shared
+            .seen
+            .lock()
+            .cursor
+            .as_ref()
+            .map_or(0, |cursor| cursor.synced);
         self.shared.pins.forget(old.generation);
-        let (synced, unread) = {
-            let seen = self.shared.seen.lock();
-            let synced = seen.cursor.as_ref().map_or(0, |cursor| cursor.synced);
-            (synced, seen.recovery_due)
-        };
-        if unread {
-            // Nobody reads what is added to such a journal, so everybody still looks for this file. The
-            // checkpoint at hand removes it once the array's own name shows the same rows: until then
-            // another generation, an older one, may have that name.
-            self.writer.superseded.push((old.generation, u64::MAX));
-            return;
-        }
         if old.put_lsn > synced {
             let mut removed = Some(old.generation);
             let worth = (self.options.limits.spare..SPARE).contains(&old.meta.byte_len());
