@@ -25,7 +25,9 @@ pub use sample::Rng;
 
 pub const SECTOR: usize = 512;
 
-static NEXT: AtomicU64 = AtomicU64::new(1);
+/// Numbers that no file of the operating system has: the tests put stores of these disks there as well, whose
+/// metadata name them, and a file that had such a number by chance would be taken for another.
+static NEXT: AtomicU64 = AtomicU64::new(1 << 48);
 
 fn next() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
