@@ -51,7 +51,7 @@ def enter(prompt, line, pattern):
 
 def test_a_statement_shows_its_rows_and_its_time(prompt):
     enter(prompt, "SELECT sum(label) AS total FROM self;", r"total\s+3\s+1 row in \d+\.\d{3} s")
-    enter(prompt, "SELECT embedding FROM self;", r"\[1\.0, 0\.0, \.\.\. 8 values\](.|\s)*3 rows in")
+    enter(prompt, "SELECT embedding FROM self;", r"\[1\.0, 0\.0, \.\.\. 8 values\][\s\S]*3 rows in")
     enter(prompt, "SELECT 1 AS a; SELECT 2 AS b;", r"a\s+1\s+1 row in .* s\s+b\s+2\s+1 row in")
 
 
@@ -107,9 +107,9 @@ def test_an_error_is_shown_and_the_session_goes_on(prompt):
 
 
 def test_tables_and_columns_are_listed(prompt):
-    enter(prompt, ".tables", r"self(.|\s)*rows in")
-    enter(prompt, ".schema", r"label +Int64(.|\s)*rows in")
-    enter(prompt, ".schema label;", r"row_id(.|\s)*rows in")
+    enter(prompt, ".tables", r"self[\s\S]*rows in")
+    enter(prompt, ".schema", r"label +Int64[\s\S]*rows in")
+    enter(prompt, ".schema label;", r"row_id[\s\S]*rows in")
     enter(prompt, ".help", r"Ctrl-C clears the line")
 
 
@@ -127,7 +127,7 @@ def test_tab_completes_keywords_tables_and_columns(prompt):
     prompt.send("sel" + TAB + TAB)
     prompt.expect(r"self\s+SELECT")
     prompt.send("f" + TAB)
-    enter(prompt, " LIMIT 2;", r"label +embedding(.|\s)*2 rows in")
+    enter(prompt, " LIMIT 2;", r"label +embedding[\s\S]*2 rows in")
 
 
 def test_tab_lists_what_is_possible_and_knows_new_names(prompt, store):
