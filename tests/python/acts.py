@@ -49,6 +49,7 @@ class DiscardedError(Exception):
 
 
 def choose(generator, weights):
+    """One of the keys, each as often as its weight says."""
     names = list(weights)
     shares = np.array([weights[name] for name in names], float)
     return names[generator.choice(len(names), p=shares / shares.sum())]
@@ -137,7 +138,8 @@ def row_count(generator, array):
     size = choose(generator, SIZES)
     if size > 2 << 20:
         size *= int(generator.integers(1, 5))
-    count = size // max(1, row_bytes(array)) if row_bytes(array) else int(generator.integers(9))
+    width = row_bytes(array)
+    count = size // width if width else int(generator.integers(9))
     return max(0, count + int(generator.integers(-1, 2)))
 
 

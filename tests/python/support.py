@@ -77,9 +77,11 @@ def contents(npk):
 
 def assert_store(npk, expected):
     """The store holds exactly the arrays of `expected`."""
-    assert sorted(npk.get_member_list()) == sorted(expected)
+    found = npk.get_member_list()
+    assert sorted(found) == sorted(expected), f"arrays {sorted(found)}, not {sorted(expected)}"
     for name, array in expected.items():
-        assert npk.get_shape(name) == array.shape, name
+        shape = npk.get_shape(name)
+        assert shape == array.shape, f"{name}: {shape}, not {array.shape}"
         assert_same(npk.load(name), array, name)
 
 

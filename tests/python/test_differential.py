@@ -12,9 +12,9 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from acts import NAMES, describe, draw, foresee, perform
+from acts import NAMES, choose, describe, draw, foresee, perform
 from numpack import NotContiguousError, NumPack
-from support import assert_same
+from support import assert_same, assert_store
 
 DEEP = bool(os.environ.get("NUMPACK_DEEP"))
 STORIES = 400 if DEEP else 6
@@ -77,14 +77,10 @@ class Other:
 
 def difference(npk, state):
     """In what a store differs from a model; empty if it does not."""
-    found = npk.get_member_list()
-    if sorted(found) != sorted(state):
-        return f"arrays {sorted(found)} instead of {sorted(state)}"
-    for name, array in state.items():
-        try:
-            assert_same(npk.load(name), array, name)
-        except AssertionError as error:
-            return str(error)[:300]
+    try:
+        assert_store(npk, state)
+    except AssertionError as error:
+        return str(error)[:300] or "it differs"
     return ""
 
 
@@ -179,7 +175,7 @@ class Story:
             copy = self.folder / "copy"
             shutil.copytree(self.path, copy)
             with NumPack(copy) as npk:
-                assert not difference(npk, self.state)
+                assert_store(npk, self.state)
             shutil.rmtree(copy)
         for npk in self.handles:
             npk.open()
@@ -227,14 +223,14 @@ class Story:
     def look_at_all(self):
         self.tell("look at all")
         for npk in self.handles:
-            assert not (wrong := difference(npk, self.state)), wrong
+            assert_store(npk, self.state)
 
     def copy_out(self):
         copy = self.folder / "backup"
         self.tell("backup")
         self.handle().backup(copy)
         with NumPack(copy, mode="r") as npk:
-            assert not (wrong := difference(npk, self.state)), wrong
+            assert_store(npk, self.state)
         shutil.rmtree(copy)
 
     SCENES = MappingProxyType(
@@ -254,10 +250,8 @@ class Story:
     )
 
     def play(self):
-        scenes = list(self.SCENES)
-        shares = np.array(list(self.SCENES.values()), float)
         for _ in range(STEPS):
-            scenes[self.generator.choice(len(scenes), p=shares / shares.sum())](self)
+            choose(self.generator, self.SCENES)(self)
         self.look_at_all()
         self.close_all()
         self.look_at_all()

@@ -1,7 +1,5 @@
 //! What the last handle of a process that may write does when it is closed.
 
-use std::time::Duration;
-
 use numpack_format::store_files;
 
 use crate::error::Result;
@@ -45,8 +43,7 @@ fn sweep(shared: &Shared, options: &Options) {
         return;
     }
     // Who has the lock tidies up as well.
-    let mut options = options.clone().with_lock_timeout(Duration::ZERO);
-    options.interrupt = None;
+    let options = options.unasked();
     let Ok(guard) = shared.lock(&options) else {
         return;
     };

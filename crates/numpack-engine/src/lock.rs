@@ -19,7 +19,14 @@ struct Wait<'a> {
     start: Instant,
 }
 
-impl Wait<'_> {
+impl<'a> Wait<'a> {
+    fn begin(options: &'a Options) -> Self {
+        Self {
+            options,
+            start: Instant::now(),
+        }
+    }
+
     fn left(&self) -> Duration {
         self.options
             .lock_timeout
@@ -41,10 +48,7 @@ impl Shared {
     /// [`Error::Busy`] after the timeout, naming the holder; [`Error::Poisoned`] after a failed flush.
     pub(crate) fn lock<'a>(&'a self, options: &'a Options) -> Result<WriteGuard<'a>> {
         self.refuse_poisoned()?;
-        let wait = Wait {
-            options,
-            start: Instant::now(),
-        };
+        let wait = Wait::begin(options);
         let mut writer = self.lock_process(&wait)?;
         // The flush that failed may be of the thread that was waited for.
         self.refuse_poisoned()?;
@@ -66,11 +70,7 @@ impl Shared {
 
     /// Waits for the writer lock of a store that cannot be read; it is held as long as the file is open.
     pub(crate) fn lock_unread(&self, options: &Options) -> Result<Arc<dyn File>> {
-        let wait = Wait {
-            options,
-            start: Instant::now(),
-        };
-        self.lock_file(&mut Writer::default(), &wait)
+        self.lock_file(&mut Writer::default(), &Wait::begin(options))
     }
 
     fn lock_process(&self, wait: &Wait<'_>) -> Result<Hand<'_>> {

@@ -223,4 +223,11 @@ impl Options {
         self.interrupt = Some(interrupt);
         self
     }
+
+    /// The same for what nobody asked for: it waits for nobody, and takes no signal that is meant for the caller.
+    pub(crate) fn unasked(&self) -> Self {
+        let mut options = self.clone().with_lock_timeout(Duration::ZERO);
+        options.interrupt = None;
+        options
+    }
 }

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use numpack_format::{ArrayName, DType};
@@ -461,8 +460,7 @@ fn attach(fs: &dyn Fs, path: &Path, options: &Options) -> Result<Arc<Shared>> {
 /// Tells others of what a killed writer completed, which this process shows already.
 fn take_over(shared: &Shared, options: &Options) {
     if shared.seen.lock().untold().is_some() {
-        let mut options = options.clone().with_lock_timeout(Duration::ZERO);
-        options.interrupt = None;
+        let options = options.unasked();
         // Most likely a writer is at work, who tells of it. Anything else is met again by the first change.
         let _told = shared.lock(&options);
     }

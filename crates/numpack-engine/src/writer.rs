@@ -73,15 +73,15 @@ impl<'a> WriteGuard<'a> {
         writer: Hand<'a>,
         lock: Arc<dyn File>,
     ) -> Result<Self> {
-        let guard = Self {
+        let mut guard = Self {
             shared,
             options,
             writer,
             lock,
         };
-        guard.catch_up()?;
-        let mut guard = guard;
-        guard.tell()?;
+        if guard.catch_up()? {
+            guard.tell()?;
+        }
         let epoch = shared.seen.lock().header.as_ref().map(|h| h.epoch);
         guard.writer.sums.begin(epoch);
         Ok(guard)
@@ -94,8 +94,8 @@ impl WriteGuard<'_> {
         self.writer.keep(&self.lock);
     }
 
-    /// Reads what was committed before the lock was taken, hinted at or not.
-    fn catch_up(&self) -> Result<()> {
+    /// Reads what was committed before the lock was taken, hinted at or not; gives whether the hint is missing.
+    fn catch_up(&self) -> Result<bool> {
         self.shared.refresh()?;
         let mut seen = self.shared.seen.lock();
         if seen.foreign {
@@ -108,18 +108,15 @@ impl WriteGuard<'_> {
         } else if let Ok(journal) = self.shared.dir.open(paths::JOURNAL, Open::Read) {
             self.shared.catch_up(&mut seen, &*journal, true)?;
         }
-        Ok(())
+        Ok(seen.untold().is_some())
     }
 
     /// Tells readers of what a killed writer completed without saying so: what is done to files from now on
     /// rests on it. One that began the epoch and no more may not have flushed its header, without which a
     /// power cut must not leave anything in the journal.
     fn tell(&mut self) -> Result<()> {
-        let shared = self.shared;
-        if shared.seen.lock().untold().is_none() {
-            return Ok(());
-        }
         let journal = self.journal()?;
+        let shared = self.shared;
         let mut seen = shared.seen.lock();
         let Some(cursor) = seen.untold().cloned() else {
             return Ok(());

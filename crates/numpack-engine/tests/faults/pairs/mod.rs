@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use numpack_engine::{Durability, Limits, Mode};
-use parking_lot::Mutex;
 
 use super::{after_a_power_cut, operations};
 use crate::disk::{Image, Rng};
@@ -165,14 +164,7 @@ impl Case<'_> {
             }
         }
         let fs = me.fs.clone();
-        let meeting = Arc::new(Mutex::new(Meeting {
-            other,
-            acts: self.theirs.to_vec(),
-            done: Vec::new(),
-            state: before.clone(),
-            begun: false,
-            busy: false,
-        }));
+        let meeting = Meeting::new(other, self.theirs.to_vec(), before.clone());
         match when {
             When::Around(acts) => (0..acts).for_each(|_| {
                 meeting.lock().step();

@@ -201,6 +201,17 @@ pub struct Meeting {
 }
 
 impl Meeting {
+    pub fn new(other: Party, acts: Vec<Act>, state: State) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            other,
+            acts,
+            done: Vec::new(),
+            state,
+            begun: false,
+            busy: false,
+        }))
+    }
+
     /// Does the next act, and tells whether there is more to do.
     pub fn step(&mut self) -> bool {
         self.begun = true;

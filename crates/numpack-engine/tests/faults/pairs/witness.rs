@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use numpack_engine::{Durability, Limits, Mode};
-use parking_lot::Mutex;
 
 use super::choices::{RESTARTED, starts};
 use super::party::{Meeting, Party, World, interleave};
@@ -107,14 +106,7 @@ fn witness(start: &(Image, State), op: &Op, calls: usize, next: &Op, level: Dura
         let (world, reader) = untold(start, op, calls).unwrap();
         let mut writer = Party::new(&world, tight(), level);
         writer.open(Mode::Append).unwrap();
-        let meeting = Arc::new(Mutex::new(Meeting {
-            other: reader,
-            acts: vec![Act::View],
-            done: Vec::new(),
-            state: between.clone(),
-            begun: false,
-            busy: false,
-        }));
+        let meeting = Meeting::new(reader, vec![Act::View], between.clone());
         interleave(&writer.fs, &meeting, call, None);
         assert_eq!(writer.act(&next, &between, 8).refused, None);
         writer.fs.disarm();
@@ -156,15 +148,15 @@ fn what_is_committed_after_another_process_failed_to_flush_stays() {
     assert!(faults > 100, "{faults}");
 }
 
+fn one_to_fail_and_two(world: &World) -> [Party; 3] {
+    let levels = [Durability::Full, Durability::Commit, Durability::Commit];
+    levels.map(|level| Party::new(world, Limits::default(), level))
+}
+
 /// Has one process fail while two others have the store open and go on; false if it did not come to that.
 fn after_a_failure(start: &(Image, State), op: &Op, fault: Fault, calls: usize) -> bool {
     let world = World::of(&start.0, false);
-    let party = |level| Party::new(&world, Limits::default(), level);
-    let (mut failing, mut before, mut since) = (
-        party(Durability::Full),
-        party(Durability::Commit),
-        party(Durability::Commit),
-    );
+    let [mut failing, mut before, mut since] = one_to_fail_and_two(&world);
     before.open(Mode::Append).unwrap();
     failing.open(Mode::Append).unwrap();
     failing.fs.arm(Plan {
@@ -219,12 +211,7 @@ fn a_reader_verifies_beside_a_writer_that_does_so_too() {
 /// was no flush.
 fn failed_flush(start: &(Image, State), call: usize) -> Option<([Party; 2], State)> {
     let world = World::of(&start.0, false);
-    let party = |level| Party::new(&world, Limits::default(), level);
-    let (mut failing, mut writer, mut reader) = (
-        party(Durability::Full),
-        party(Durability::Commit),
-        party(Durability::Commit),
-    );
+    let [mut failing, mut writer, mut reader] = one_to_fail_and_two(&world);
     for party in [&mut failing, &mut writer, &mut reader] {
         party.open(Mode::Append).unwrap();
     }
@@ -253,14 +240,7 @@ fn verifies(start: &(Image, State), next: &Op, call: usize) -> bool {
     let ([writer, mut reader], told) = failed.unwrap();
     let act = Act::Do(next.clone());
     let after = act.after(&told, 100).unwrap();
-    let meeting = Arc::new(Mutex::new(Meeting {
-        other: writer,
-        acts: vec![act],
-        done: Vec::new(),
-        state: told.clone(),
-        begun: false,
-        busy: false,
-    }));
+    let meeting = Meeting::new(writer, vec![act], told.clone());
     interleave(&reader.fs, &meeting, call, None);
     // Not at the rows, which would pin the files.
     let store = reader.store.clone().unwrap();
