@@ -30,8 +30,8 @@ FAILED = re.compile(r"^test (\S+) \.\.\. FAILED$", re.MULTILINE)
 LONGEST = 900
 
 
-def cargo(target: Path, *arguments: str) -> tuple[bool, str]:
-    """Run cargo test on the engine in `target`, up to the first test that fails.
+def cargo(target: Path, *arguments: str, whole: bool = False) -> tuple[bool, str]:
+    """Run cargo test on the engine in `target`, up to the first test that fails if not `whole`.
 
     Gives whether all went well, and what was printed.
     """
@@ -61,7 +61,7 @@ def cargo(target: Path, *arguments: str) -> tuple[bool, str]:
         output = ""
         for line in process.stdout:
             output += line
-            if FAILED.match(line):
+            if FAILED.match(line) and not whole:
                 end()
                 break
         timer.cancel()
@@ -69,18 +69,21 @@ def cargo(target: Path, *arguments: str) -> tuple[bool, str]:
         return process.wait() == 0, output
 
 
-def verdict(target: Path) -> str:
-    """Say how the tests of the copy end: "passed", "failed in ...", or what is wrong with it."""
+def verdict(target: Path, whole: bool = False) -> str:
+    """Say how the tests of the copy end: "passed", "failed in ...", or what is wrong with it.
+
+    With `whole` a failure comes with all that was printed.
+    """
     built, output = cargo(target, "--no-run")
     if not built:
         return f"does not compile:\n{output}"
     for tests in TESTS:
         start = time.monotonic()
-        passed, output = cargo(target, "--", *tests)
+        passed, output = cargo(target, "--", *tests, whole=whole)
         if passed:
             continue
         if failed := FAILED.search(output):
-            return f"failed in {failed[1]}"
+            return f"failed in {failed[1]}" + (f":\n{output}" if whole else "")
         # A mutant that waits for ever is found, too.
         if time.monotonic() - start >= LONGEST:
             return f"failed: no end of {' '.join(tests)}"
@@ -96,7 +99,7 @@ def main() -> None:
     if not patches:
         sys.exit("mutants: no patches")
     mirror(ROOT, target)
-    as_it_is = verdict(target)
+    as_it_is = verdict(target, whole=True)
     if as_it_is != "passed":
         sys.exit(f"mutants: the tests do not pass on the code as it is: {as_it_is}")
     wrong = []

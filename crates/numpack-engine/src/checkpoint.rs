@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
-use numpack_format::journal::{Header, PROBE_LEN};
+use numpack_format::journal::{FRAME_HEADER_LEN, HEADER_LEN, Header, PROBE_LEN};
 use numpack_format::{
     ArrayName, MAX_METADATA_LEN, Metadata, MetadataEntry, Storage, Trailer, TrailerEntry,
     store_files,
@@ -68,6 +68,7 @@ impl WriteGuard<'_> {
         }
         let stats = self.settle_lengths(&state, flush)?;
         self.settle_sums(&mut state, &stats, flush)?;
+        state.lsn = self.unused_lsn(state.lsn)?;
         let header = self.next_header(state.lsn)?;
         let made = self.shared.seen.lock().header.is_none();
         if made {
@@ -183,6 +184,24 @@ impl WriteGuard<'_> {
             .sync_data()
             .map_err(|source| self.flush_failed(paths::JOURNAL, source))?;
         self.sync_dir(paths::PRIVATE_DIR)
+    }
+
+    /// `lsn`, or a later one that no record has had. After a failed flush records may have been taken back
+    /// that handles of other processes have shown: whoever had their numbers would be taken for them. There are
+    /// no more of them than the journal has room for.
+    fn unused_lsn(&mut self, lsn: u64) -> Result<u64> {
+        let seen = self.shared.seen.lock();
+        let Some(base) = (seen.header.as_ref())
+            .filter(|_| seen.recovery_due)
+            .map(|header| header.base_lsn)
+        else {
+            return Ok(lsn);
+        };
+        drop(seen);
+        let stat = self.journal()?.stat();
+        let stat = stat.map_err(|source| self.io("find", paths::JOURNAL, source))?;
+        let room = stat.len.saturating_sub(HEADER_LEN) / FRAME_HEADER_LEN as u64;
+        Ok(lsn.max(base.saturating_add(room)))
     }
 
     fn next_header(&self, lsn: u64) -> Result<Header> {

@@ -18,7 +18,7 @@ use crate::options::Durability;
 use crate::overlay::Overlay;
 use crate::rewrite::Patched;
 use crate::staging::Staged;
-use crate::state::{ArrayState, State};
+use crate::state::{ArrayState, Location, State};
 use crate::writer::WriteGuard;
 
 /// What came of folding all arrays.
@@ -33,8 +33,8 @@ pub(crate) enum Folded {
 impl WriteGuard<'_> {
     /// Folds what waits for any array; with `force` also what is mapped, however large.
     pub(crate) fn fold_all(&mut self, flush: bool, force: bool) -> Result<Folded> {
-        let waiting = self.waiting(|array| !array.overlay.is_empty());
-        let mut mapped = Vec::new();
+        let mut mapped = self.shown_beyond_its_end()?;
+        let waiting = self.arrays(|array| !array.overlay.is_empty());
         for array in &waiting {
             if !self.fold(array, flush, true)? {
                 mapped.push(Arc::clone(array));
@@ -62,8 +62,36 @@ impl WriteGuard<'_> {
         Ok(Folded::All(state))
     }
 
-    /// The arrays with rows in the journal that `choose` picks.
-    fn waiting(&self, choose: impl Fn(&ArrayState) -> bool) -> Vec<Arc<ArrayState>> {
+    /// Arrays that nothing waits for, with files that are longer than their rows and that somebody has mapped.
+    /// After a failed flush there may be rows behind the end that were taken back while somebody shows them:
+    /// the file must not be cut, nor have others written there.
+    fn shown_beyond_its_end(&mut self) -> Result<Vec<Arc<ArrayState>>> {
+        let mut shown = Vec::new();
+        if !self.shared.seen.lock().recovery_due {
+            return Ok(shown);
+        }
+        let whole = self.arrays(|array| {
+            array.overlay.is_empty() && !matches!(array.location, Location::Segments(_))
+        });
+        for array in whole {
+            // A lost file is reported to whoever reads the array.
+            let Ok(file) = self.data_file(&array) else {
+                continue;
+            };
+            let stat = file.stat();
+            let stat = stat.map_err(|source| self.io("find", &array.name.data_file(), source))?;
+            if stat.len > array.meta.byte_len() {
+                match self.lock_unmapped(&array)? {
+                    Some(file) => self.unlock(&*file),
+                    None => shown.push(array),
+                }
+            }
+        }
+        Ok(shown)
+    }
+
+    /// The arrays that `choose` picks.
+    fn arrays(&self, choose: impl Fn(&ArrayState) -> bool) -> Vec<Arc<ArrayState>> {
         let state = self.shared.state.read();
         let arrays = state.arrays.values();
         arrays.filter(|array| choose(array)).cloned().collect()
@@ -231,7 +259,7 @@ impl WriteGuard<'_> {
             return Ok(());
         }
         let least = PAGES.min(self.options.limits.pages);
-        let crowded = self.waiting(|array| array.overlay.pages_at_most() > least);
+        let crowded = self.arrays(|array| array.overlay.pages_at_most() > least);
         for array in crowded {
             if self.fold(&array, false, false)? {
                 self.say_applied(&array)?;

@@ -119,6 +119,10 @@ impl Shared {
     /// Reads everything anew.
     pub(crate) fn reload(&self, seen: &mut Seen) -> Result<()> {
         let loaded = load::load(&*self.dir, &self.path)?;
+        if loaded.seen.recovery_due {
+            // What replaced it may have been taken back.
+            *self.spare.lock() = None;
+        }
         *self.journal.write() = loaded.journal;
         let known = seen.header.is_none()
             || (seen.header == loaded.seen.header && seen.hint_seq == loaded.seen.hint_seq);

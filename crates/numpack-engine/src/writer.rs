@@ -82,7 +82,13 @@ impl<'a> WriteGuard<'a> {
         if guard.catch_up()? {
             guard.tell()?;
         }
-        let epoch = shared.seen.lock().header.as_ref().map(|h| h.epoch);
+        let seen = shared.seen.lock();
+        if seen.recovery_due {
+            // What replaced them may have been taken back.
+            guard.writer.superseded.clear();
+        }
+        let epoch = seen.header.as_ref().map(|h| h.epoch);
+        drop(seen);
         guard.writer.sums.begin(epoch);
         Ok(guard)
     }

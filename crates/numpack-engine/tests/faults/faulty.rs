@@ -33,6 +33,8 @@ pub enum Call {
 pub enum Fault {
     /// The medium fails: any call.
     Eio,
+    /// The medium takes nothing more: calls that wait for it.
+    Flush,
     /// The disk is full: calls that need room.
     Enospc,
     /// The process has too many files open.
@@ -47,6 +49,7 @@ impl Fault {
     fn befalls(self, call: Call) -> bool {
         match self {
             Self::Eio => true,
+            Self::Flush => call == Call::Sync,
             Self::Enospc => matches!(call, Call::Open | Call::Write | Call::SetLen | Call::Names),
             Self::Emfile => matches!(call, Call::Open | Call::List),
             Self::Eintr | Self::Short => matches!(call, Call::Read | Call::Write),
@@ -60,7 +63,7 @@ impl Fault {
 
     fn error(self) -> io::Error {
         io::Error::from_raw_os_error(match self {
-            Self::Eio | Self::Short => libc::EIO,
+            Self::Eio | Self::Flush | Self::Short => libc::EIO,
             Self::Enospc => libc::ENOSPC,
             Self::Emfile => libc::EMFILE,
             Self::Eintr => libc::EINTR,

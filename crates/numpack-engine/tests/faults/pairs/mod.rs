@@ -2,6 +2,7 @@
 //! they would have had one after the other, in some order.
 
 mod choices;
+mod lost_pages;
 mod party;
 mod witness;
 

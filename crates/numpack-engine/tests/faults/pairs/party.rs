@@ -73,6 +73,11 @@ impl World {
     }
 }
 
+fn show(views: &[View], state: &State) -> bool {
+    let bytes: Vec<&[u8]> = views.iter().map(|view| &**view).collect();
+    bytes.concat() == state.rows()
+}
+
 /// One of the two.
 pub struct Party {
     pub fs: FaultyFs,
@@ -170,9 +175,13 @@ impl Party {
                 *shown,
                 "a snapshot changed"
             );
-            let bytes: Vec<&[u8]> = views.iter().map(|view| &**view).collect();
-            assert!(bytes.concat() == shown.rows(), "a view changed");
+            assert!(show(views, shown), "a view changed");
         }
+    }
+
+    /// Lets go of what does not show any more what it did: the pages of a mapped file are gone.
+    pub fn forget_changed_views(&mut self) {
+        self.views.retain(|(_, shown, views)| show(views, shown));
     }
 
     /// Whether every handle shows this, and what they show can be looked at.

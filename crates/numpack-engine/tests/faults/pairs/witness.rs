@@ -207,9 +207,8 @@ fn a_reader_verifies_beside_a_writer_that_does_so_too() {
     assert!(moments > 50, "{moments}");
 }
 
-/// A store that two processes have open while a third fails at a call, and what they have seen; `None` if that
-/// was no flush.
-fn failed_flush(start: &(Image, State), call: usize) -> Option<([Party; 2], State)> {
+/// A store that two processes have open while a third fails to flush, and what they have seen.
+fn failed_flush(start: &(Image, State)) -> ([Party; 2], State) {
     let world = World::of(&start.0, false);
     let [mut failing, mut writer, mut reader] = one_to_fail_and_two(&world);
     for party in [&mut failing, &mut writer, &mut reader] {
@@ -225,19 +224,19 @@ fn failed_flush(start: &(Image, State), call: usize) -> Option<([Party; 2], Stat
     let store = reader.store.as_ref().unwrap();
     assert_eq!(store.names().unwrap().len(), 2);
     failing.fs.arm(Plan {
-        fault: Fault::Eio,
-        after: call,
+        fault: Fault::Flush,
+        after: 0,
         lasting: false,
     });
     let done = failing.act(&Act::Do(Op::Sync), &told, 7);
-    let flush = failing.fs.disarm() == [Call::Sync] && done.refused.is_some();
-    flush.then_some(([writer, reader], told))
+    assert_eq!(failing.fs.disarm(), [Call::Sync]);
+    assert_eq!(done.refused.as_deref(), Some("Io"));
+    ([writer, reader], told)
 }
 
 /// Has the writer go on before a call of the reader's next look; false if that does not make so many.
 fn verifies(start: &(Image, State), next: &Op, call: usize) -> bool {
-    let failed = (0..40).find_map(|call| failed_flush(start, call));
-    let ([writer, mut reader], told) = failed.unwrap();
+    let ([writer, mut reader], told) = failed_flush(start);
     let act = Act::Do(next.clone());
     let after = act.after(&told, 100).unwrap();
     let meeting = Meeting::new(writer, vec![act], told.clone());
