@@ -58,7 +58,7 @@ fn commit_changes(
             guard.fold_if_many(name, durability)?;
         }
     }
-    let mut plan = Plan::new(&mut guard, options);
+    let mut plan = Plan::new(&mut guard, options, changes.len() == 1);
     for change in changes {
         plan.add(change)?;
     }

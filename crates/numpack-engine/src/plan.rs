@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::selection::{RowSet, Selection};
 use crate::snapshot::ArraySnapshot;
 use crate::staging::{Head, RowSource, Staged, write_hashed};
-use crate::state::{ArrayState, Location, State, row_shape};
+use crate::state::{ArrayState, Location, State, check_deletable, row_shape};
 use crate::transaction::Change;
 use crate::writer::WriteGuard;
 
@@ -35,11 +35,13 @@ pub(crate) struct Plan<'g, 'a> {
     pub(crate) staged: Vec<Staged>,
     /// Arrays whose generation is given up.
     pub(crate) replaced: Vec<Arc<ArrayState>>,
+    /// Whether there is one change only: nothing looks at the arrays as it leaves them.
+    alone: bool,
     first_lsn: u64,
 }
 
 impl<'g, 'a> Plan<'g, 'a> {
-    pub(crate) fn new(guard: &'g mut WriteGuard<'a>, options: &'g Options) -> Self {
+    pub(crate) fn new(guard: &'g mut WriteGuard<'a>, options: &'g Options, alone: bool) -> Self {
         let state = guard.shared.state.read();
         let (first_lsn, attrs) = (state.lsn + 1, state.attrs.clone());
         drop(state);
@@ -55,6 +57,7 @@ impl<'g, 'a> Plan<'g, 'a> {
             records: Vec::new(),
             staged: Vec::new(),
             replaced: Vec::new(),
+            alone,
             first_lsn,
         }
     }
@@ -346,8 +349,17 @@ impl<'g, 'a> Plan<'g, 'a> {
             generation: array.generation,
             runs,
         };
-        for part in delete.split() {
-            self.record(Record::DeleteRows(part))?;
+        check_deletable(&array, array.physical_rows()).map_err(Error::InvalidArgument)?;
+        let records = delete.split().map(Record::DeleteRows);
+        if self.alone {
+            // The commit then applies them to the array itself, whose tree is changed in place unless somebody
+            // else has the array: copies of its leaves cost more than all the rest.
+            self.records.extend(records);
+            self.scratch.arrays.clear();
+            return Ok(());
+        }
+        for record in records {
+            self.record(record)?;
         }
         Ok(())
     }
@@ -438,4 +450,48 @@ fn check_rows(array: &ArrayState, given: &ArrayMeta) -> Result<()> {
         expected: row_shape(&array.meta.shape),
         given: row_shape(&given.shape),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use numpack_format::DType;
+
+    use super::*;
+    use crate::fs::MemoryFs;
+    use crate::store::Store;
+
+    /// Where the tree is that tells which rows of the array live.
+    fn tree(store: &Store) -> usize {
+        let shared = store.shared().unwrap();
+        let state = shared.state.read();
+        let deletions = state.get("a").unwrap().deletions.as_ref();
+        deletions.map_or(0, |tree| Arc::as_ptr(tree).addr())
+    }
+
+    fn delete(store: &Store, row: i64) {
+        let mut transaction = store.begin().unwrap();
+        transaction.delete_rows("a", Selection::Row(row)).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    #[test]
+    fn rows_are_deleted_in_place_unless_somebody_has_the_array() {
+        let fs = Arc::new(MemoryFs::default());
+        let store = Store::open_on(fs, Path::new("s.npk"), &Options::default()).unwrap();
+        let meta = ArrayMeta::new(DType::UInt8, &[10_000]).unwrap();
+        let mut save = store.begin().unwrap();
+        save.put("a", &meta, &mut &vec![0; 10_000][..]).unwrap();
+        save.commit().unwrap();
+        delete(&store, 0);
+        let place = tree(&store);
+        delete(&store, 1);
+        assert_eq!(tree(&store), place);
+        let snapshot = store.array("a").unwrap();
+        delete(&store, 2);
+        assert_ne!(tree(&store), place);
+        assert_eq!(snapshot.rows(), 9_998);
+        assert_eq!(store.array("a").unwrap().rows(), 9_997);
+    }
 }

@@ -281,7 +281,7 @@ impl State {
     }
 }
 
-fn check_deletable(array: &ArrayState, rows: u64) -> Result<(), String> {
+pub(crate) fn check_deletable(array: &ArrayState, rows: u64) -> Result<(), String> {
     if rows > Deletions::MAX_ROWS {
         return Err(format!(
             "array \"{}\": rows can be deleted of at most {} rows, it has {rows}",
