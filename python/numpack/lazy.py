@@ -128,19 +128,15 @@ class LazyArray(LegacyLazyMethods, _internal.ArrayView):
 
     # ------------------------------------------------------------------ reading
     def __getitem__(self, key: Any) -> Any:
+        rows = self._rows(key)
+        if rows is not None:
+            return rows
         if self._direct:
             return self._index_whole(key)
         return self._index_runs(key)
 
     def _index_whole(self, key: Any) -> Any:
         """Index an array without deleted rows: NumPy does it on the mapped pages."""
-        kind = type(key)
-        own_rows = not self._reshaped and self.shape
-        if kind is np.ndarray and key.ndim == 1 and key.dtype == np.int64 and own_rows:
-            return self._gather(key)
-        if kind is slice and key.step in (None, 1) and own_rows:
-            start, stop, _ = key.indices(self.shape[0])
-            return self._range(start, max(start, stop))
         found = self._ndarray()[key]
         # A basic index gives a view of the mapping, which is read-only; its holder gets a copy.
         if isinstance(found, np.ndarray) and not found.flags.writeable:
@@ -161,11 +157,9 @@ class LazyArray(LegacyLazyMethods, _internal.ArrayView):
         part = parts[place]
         rows = self.shape[0]
         if isinstance(part, slice):
-            start, stop, step = part.indices(rows)
-            if step == 1:
-                dense = self._range(start, max(start, stop))
-            else:
-                dense = self._gather(np.arange(start, stop, step, dtype=np.int64))
+            dense = self._rows(part)
+            if dense is None:
+                dense = self._gather(np.arange(*part.indices(rows), dtype=np.int64))
             parts[place] = slice(None)
             return self._finish(dense[tuple(parts)])
         if not isinstance(part, np.ndarray):

@@ -13,7 +13,8 @@ class StreamLoader(Iterator[np.ndarray]):
 
     `NumPack.stream_load` makes one. It reads one snapshot: later changes do not show. Each batch
     is an array of its own with axis 0 kept, and deleted rows do not appear. A 0-d array gives one
-    0-d batch.
+    0-d batch. While one batch is worked on, a thread reads up to three that follow, if they have
+    64 KiB each.
 
     >>> with NumPack("stream.npk") as npk:
     ...     npk.save({"a": np.arange(5)})
@@ -26,8 +27,14 @@ class StreamLoader(Iterator[np.ndarray]):
         self._step = buffer_size
         self._next = 0
         self._rows = source.shape[0] if source.shape else 1
+        # A batch block's array is in memory already.
+        self._ahead = None
+        if not isinstance(source, np.ndarray):
+            self._ahead = source._batches(min(buffer_size, self._rows))
 
     def __next__(self) -> np.ndarray:
+        if self._ahead is not None:
+            return next(self._ahead)
         start = self._next
         if start >= self._rows:
             raise StopIteration

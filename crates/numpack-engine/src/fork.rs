@@ -11,7 +11,7 @@
 #![expect(unsafe_code, reason = "pthread_atfork and dup2 have no safe form")]
 
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
 use crate::fs::File;
@@ -27,22 +27,27 @@ static NOWHERE: AtomicI32 = AtomicI32::new(-1);
 
 /// Threads that fork just now.
 static FORKING: AtomicU64 = AtomicU64::new(0);
-/// A thread of our own is at work that no child may be forked from.
-static AT_WORK: AtomicBool = AtomicBool::new(false);
+/// Threads of our own at work that no child may be forked from.
+static AT_WORK: AtomicU64 = AtomicU64::new(0);
 
 /// Does `work` while no thread forks, lest a child inherits the locks that it takes; None if one does just
-/// now. For one thread of a process.
+/// now. For threads of our own.
 pub(crate) fn unless_forking<T>(work: impl FnOnce() -> T) -> Option<T> {
+    struct Work;
+    impl Drop for Work {
+        fn drop(&mut self) {
+            AT_WORK.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
     hook();
-    AT_WORK.store(true, Ordering::SeqCst);
-    let done = (FORKING.load(Ordering::SeqCst) == 0).then(work);
-    AT_WORK.store(false, Ordering::SeqCst);
-    done
+    AT_WORK.fetch_add(1, Ordering::SeqCst);
+    let _at_work = Work;
+    (FORKING.load(Ordering::SeqCst) == 0).then(work)
 }
 
 extern "C" fn before() {
     FORKING.fetch_add(1, Ordering::SeqCst);
-    while AT_WORK.load(Ordering::SeqCst) {
+    while AT_WORK.load(Ordering::SeqCst) > 0 {
         std::thread::yield_now();
     }
 }
@@ -53,8 +58,8 @@ extern "C" fn in_parent() {
 }
 
 extern "C" fn in_child() {
-    // The parent's thread may just have been asking; the child has no such thread.
-    AT_WORK.store(false, Ordering::SeqCst);
+    // The parent's threads may just have been asking; the child has no such threads.
+    AT_WORK.store(0, Ordering::SeqCst);
     FORKING.store(0, Ordering::SeqCst);
     GENERATION.fetch_add(1, Ordering::Relaxed);
     COUNT.fetch_add(1, Ordering::Relaxed);

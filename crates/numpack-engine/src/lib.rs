@@ -30,6 +30,7 @@ mod acquire;
 mod attrs;
 mod backup;
 mod backup_sums;
+mod batches;
 mod bits;
 mod checkpoint;
 mod closing;
@@ -85,6 +86,7 @@ mod view;
 mod writer;
 mod written;
 
+pub use batches::Batches;
 pub use deletions::Run;
 pub use directory::{directories_in, stores_in};
 pub use dump::{JournalDump, dump_journal};

@@ -118,17 +118,22 @@ impl ArraySnapshot {
             });
         }
         self.check_out(logical.end - logical.start, out)?;
-        let mut out = out;
-        let mut skip = logical.start;
         let mut left = logical.end - logical.start;
-        for run in self.runs() {
+        if left == 0 {
+            return Ok(());
+        }
+        let first = match &self.state().deletions {
+            Some(deletions) => deletions.physical(logical.start),
+            None => logical.start,
+        };
+        let runs = self.runs();
+        let at = runs.partition_point(|run| run.start + run.len <= first);
+        let mut out = out;
+        for run in runs.get(at..).unwrap_or_default() {
             if left == 0 {
                 break;
             }
-            if skip >= run.len {
-                skip -= run.len;
-                continue;
-            }
+            let skip = first.saturating_sub(run.start);
             let take = (run.len - skip).min(left);
             let rows = run.start + skip..run.start + skip + take;
             let view = self.view_unpatched(rows.clone())?;
@@ -136,7 +141,6 @@ impl ArraySnapshot {
             copy(&view, piece);
             self.state().overlay.patch(rows, piece);
             out = rest;
-            skip = 0;
             left -= take;
         }
         Ok(())

@@ -13,6 +13,7 @@
 
 mod attrs;
 mod backup_sums;
+mod batches;
 mod copies;
 mod corpus;
 mod corruption;

@@ -5,14 +5,15 @@ use std::ffi::c_int;
 use std::ops::Range;
 
 use numpack::{ArraySnapshot, Selection};
-use numpy::{PyArrayDescr, PyReadonlyArray1};
+use numpy::{PyArrayDescr, PyReadonlyArray1, PyUntypedArray};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCapsule, PyString, PyTuple};
-use pyo3::{ffi, intern};
+use pyo3::types::{PyCapsule, PySlice, PyString, PyTuple};
+use pyo3::{PyTypeInfo, ffi, intern};
 
 use crate::arrow;
+use crate::batches::Batches;
 use crate::dtypes;
 use crate::errors;
 use crate::ndarray;
@@ -40,6 +41,32 @@ impl ArrayView {
             reshaped: false,
             whole: PyOnceLock::new(),
         }
+    }
+
+    fn listed<'py>(
+        &self,
+        py: Python<'py>,
+        rows: &PyReadonlyArray1<'py, i64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let rows = Selection::Rows(rows.as_array().to_vec());
+        gather(py, &self.snapshot, &rows)
+    }
+
+    /// Rows `start..stop` as a new ndarray. Not for reshaped arrays.
+    fn range<'py>(
+        &self,
+        py: Python<'py>,
+        start: usize,
+        stop: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut shape = self.shape.clone();
+        if let Some(rows) = shape.first_mut() {
+            *rows = stop.saturating_sub(start);
+        }
+        let rows: Range<u64> = start as u64..stop.max(start) as u64;
+        ndarray::filled(py, self.snapshot.dtype(), &shape, |out| {
+            self.snapshot.read_range(rows, out)
+        })
     }
 }
 
@@ -228,21 +255,41 @@ impl ArrayView {
         arrow::array(py, &self.snapshot, zero_copy_only, bool8)
     }
 
-    /// Rows `start..stop` as a new ndarray. Not for reshaped arrays.
-    fn _range<'py>(
+    /// The array in batches of `rows` rows, read ahead; None where batches are too small for that, or there
+    /// are no rows.
+    fn _batches(&self, rows: usize) -> Option<Batches> {
+        let len = rows.saturating_mul(self.snapshot.row_bytes());
+        let long = !self.reshaped && !self.shape.is_empty() && len >= ndarray::SMALL;
+        long.then(|| Batches::of(&self.snapshot, rows as u64))
+    }
+
+    /// The rows of the two commonest keys, a slice with a step of 1 and an int64 ndarray of one dimension, as
+    /// a new ndarray; None for any other key, and where there are no rows. Here rather than in Python, since
+    /// that takes as long as copying a hundred rows.
+    fn _rows<'py>(
         &self,
         py: Python<'py>,
-        start: usize,
-        stop: usize,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let mut shape = self.shape.clone();
-        if let Some(rows) = shape.first_mut() {
-            *rows = stop.saturating_sub(start);
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let rows = match self.shape.first() {
+            Some(&rows) if !self.reshaped => rows,
+            _ => return Ok(None),
+        };
+        if let Ok(slice) = key.cast::<PySlice>() {
+            let of = slice.indices(isize::try_from(rows)?)?;
+            if of.step != 1 {
+                return Ok(None);
+            }
+            let (start, stop) = (usize::try_from(of.start)?, usize::try_from(of.stop)?);
+            return self.range(py, start, stop.max(start)).map(Some);
         }
-        let rows: Range<u64> = start as u64..stop.max(start) as u64;
-        ndarray::filled(py, self.snapshot.dtype(), &shape, |out| {
-            self.snapshot.read_range(rows, out)
-        })
+        // A subclass may read its own indices in its own way.
+        if key.get_type().is(PyUntypedArray::type_object(py))
+            && let Ok(rows) = key.extract::<PyReadonlyArray1<'py, i64>>()
+        {
+            return self.listed(py, &rows).map(Some);
+        }
+        Ok(None)
     }
 
     /// The rows of an int64 array as a new ndarray; negative rows count from the end. Not for
@@ -252,11 +299,7 @@ impl ArrayView {
         py: Python<'py>,
         rows: PyReadonlyArray1<'py, i64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        gather(
-            py,
-            &self.snapshot,
-            &Selection::Rows(rows.as_array().to_vec()),
-        )
+        self.listed(py, &rows)
     }
 
     /// Capsules of the array's field and of its rows, for `pyarrow.array` and others.

@@ -12,6 +12,7 @@
 
 mod array_view;
 mod arrow;
+mod batches;
 mod capsule;
 mod columns;
 mod commit;
@@ -51,6 +52,8 @@ fn cli_main(py: Python<'_>, argv: Vec<std::ffi::OsString>) -> u8 {
 mod _internal {
     #[pymodule_export]
     use super::array_view::ArrayView;
+    #[pymodule_export]
+    use super::batches::Batches;
     #[pymodule_export]
     use super::capsule::datafusion_table;
     #[pymodule_export]

@@ -16,7 +16,7 @@ use crate::dtypes;
 use crate::errors;
 
 /// Arrays below this size live in NumPy's own memory: its small-block cache beats any of ours.
-const SMALL: usize = 64 * 1024;
+pub(crate) const SMALL: usize = 64 * 1024;
 
 /// Owner of read-only memory. It has no buffer protocol, so that NumPy refuses to make an array
 /// over it writable.
@@ -142,6 +142,18 @@ pub(crate) fn over_private<'py>(
     over_memory(py, Memory::Private(map), address, len, dtype, shape)
 }
 
+/// A writable ndarray in memory of the engine's.
+pub(crate) fn over_owned<'py>(
+    py: Python<'py>,
+    mut buffer: OwnedBuffer,
+    dtype: DType,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyAny>> {
+    let bytes = buffer.as_mut();
+    let (address, len) = (bytes.as_mut_ptr() as usize, bytes.len());
+    over_memory(py, Memory::Owned(buffer), address, len, dtype, shape)
+}
+
 fn over_memory<'py>(
     py: Python<'py>,
     memory: Memory,
@@ -259,13 +271,12 @@ pub(crate) fn filled<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let len = byte_len(dtype, shape)?;
     if len >= SMALL {
-        let mut buffer = errors::detached(py, move || {
+        let buffer = errors::detached(py, move || {
             let mut buffer = OwnedBuffer::new(len)?;
             fill(buffer.as_mut())?;
             Ok(buffer)
         })?;
-        let address = buffer.as_mut().as_mut_ptr() as usize;
-        return over_memory(py, Memory::Owned(buffer), address, len, dtype, shape);
+        return over_owned(py, buffer, dtype, shape);
     }
     let array = empty(py, dtype, shape)?;
     if len > 0 {

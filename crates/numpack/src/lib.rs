@@ -1,9 +1,9 @@
 #![doc = include_str!("../../../README.md")]
 
 pub use numpack_engine::{
-    ArrayInfo, ArraySnapshot, Damage, Durability, Error, Interrupt, JournalDump, Locked, Mode,
-    Options, OwnedBuffer, Pending, PrivateMap, Problem, Report, Result, RowSet, RowSource, Run,
-    Selection, Snapshot, Stats, Store, Transaction, Unchecked, View, dump_journal, repair,
+    ArrayInfo, ArraySnapshot, Batches, Damage, Durability, Error, Interrupt, JournalDump, Locked,
+    Mode, Options, OwnedBuffer, Pending, PrivateMap, Problem, Report, Result, RowSet, RowSource,
+    Run, Selection, Snapshot, Stats, Store, Transaction, Unchecked, View, dump_journal, repair,
 };
 pub use numpack_format::{ArrayMeta, ArrayName, Attrs, DType, FormatError, Shape};
 
