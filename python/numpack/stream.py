@@ -13,8 +13,9 @@ class StreamLoader(Iterator[np.ndarray]):
 
     `NumPack.stream_load` makes one. It reads one snapshot: later changes do not show. Each batch
     is an array of its own with axis 0 kept, and deleted rows do not appear. A 0-d array gives one
-    0-d batch. While one batch is worked on, a thread reads up to three that follow, if they have
-    64 KiB each.
+    0-d batch. While one batch is worked on, a thread reads those that follow, up to three and
+    64 MiB (one, if it is larger), if they have 64 KiB each. After an error the next call gives the
+    next batch.
 
     >>> with NumPack("stream.npk") as npk:
     ...     npk.save({"a": np.arange(5)})

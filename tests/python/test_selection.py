@@ -306,6 +306,34 @@ def test_any_selection_means_what_numpy_means(tmp_path_factory, data, array, see
         assert_store(npk, survivors)
 
 
+def uneven(rows):
+    """The same row numbers, at places in memory that are not a multiple of their size apart."""
+    records = np.zeros(len(rows), [("tag", "i4"), ("row", "i8")])
+    records["tag"], records["row"] = 7, rows
+    shifted = np.zeros(8 * len(rows) + 1, np.uint8)[1:].view("i8")
+    shifted[:] = rows
+    spread = np.zeros(len(rows), [("row", "i8"), ("tag", "i4")])
+    spread["row"], spread["tag"] = rows, 7
+    return [records["row"], shifted, spread["row"], records["row"][::-1]]
+
+
+@pytest.mark.parametrize("with_deletions", [False, True])
+@pytest.mark.parametrize("kind", range(4))
+def test_row_numbers_may_lie_anywhere_in_memory(path, with_deletions, kind):
+    npk, array = stored(path, "float16", (2,), with_deletions)
+    index = uneven([3, 0, 5, 2])[kind]
+    assert not index.flags.aligned
+    assert_same(npk.getitem("a", index), array[index])
+    assert_same(npk.load("a", lazy=True)[index], array[index])
+    values = np.ones((4, 2), "float16")
+    npk.replace({"a": values}, index)
+    array[index] = values
+    assert_same(npk.load("a"), array)
+    npk.drop("a", index)
+    assert_same(npk.load("a"), np.delete(array, index, axis=0))
+    npk.close()
+
+
 @pytest.mark.parametrize("buffer_size", [None, 1, 3, 10, 10**15])
 def test_stream_load(path, buffer_size):
     for with_deletions in (False, True):

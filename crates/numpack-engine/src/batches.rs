@@ -1,8 +1,10 @@
 //! An array in batches of rows, with a thread that reads ahead.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
@@ -12,16 +14,20 @@ use crate::fork;
 use crate::memory::OwnedBuffer;
 use crate::snapshot::ArraySnapshot;
 
-/// Batches that are read before they are asked for.
+/// Most batches that are read before they are asked for.
 const AHEAD: usize = 3;
+/// Bytes of them; one is read ahead in any case.
+const BYTES: usize = 64 << 20;
+/// Bytes that the thread reads at once: whoever ends it, or forks, waits for so many.
+const PIECE: usize = 8 << 20;
 /// Smaller batches are copied in less time than it takes to wake a thread.
 const LEAST: usize = 64 << 10;
 
 /// The live rows of a snapshot, some at a time, each batch in memory of its own.
 ///
-/// From the second batch on another thread reads ahead, by three batches at most: while the caller works,
-/// the next ones are copied, and from the disk if need be. Where the caller does not work but waits for a batch
-/// that the thread is at, it copies the one after.
+/// From the second batch on another thread reads ahead, up to three batches and 64 MiB, or one batch: while the
+/// caller works, the next ones are copied, and from the disk if need be. Where the caller does not work but waits
+/// for a batch that the thread is at, it copies the one after. After an error the next call gives the next batch.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -40,10 +46,11 @@ const LEAST: usize = 64 << 10;
 /// ```
 #[derive(Debug)]
 pub struct Batches {
+    /// Dropped first: the snapshot is not to be given up by the thread.
+    reader: Option<Reader>,
     source: Arc<Source>,
     /// The batch to give next.
     next: u64,
-    reader: Option<Reader>,
 }
 
 #[derive(Debug)]
@@ -51,6 +58,8 @@ struct Source {
     snapshot: ArraySnapshot,
     step: u64,
     count: u64,
+    /// Most batches to read ahead.
+    ahead: usize,
 }
 
 /// The thread that reads ahead, and what it and its user tell each other.
@@ -66,6 +75,7 @@ struct Reader {
 struct Desk {
     turn: Mutex<Turn>,
     changed: Condvar,
+    closed: AtomicBool,
 }
 
 /// The next batches to give.
@@ -73,7 +83,6 @@ struct Desk {
 struct Turn {
     first: u64,
     slots: VecDeque<Slot>,
-    closed: bool,
 }
 
 #[derive(Debug)]
@@ -85,53 +94,89 @@ enum Slot {
 }
 
 impl ArraySnapshot {
-    /// The live rows in batches of `rows`, of which there is one at least; the last may have fewer. A 0-d array
-    /// has one row.
+    /// The live rows in batches of `rows`; the last one may have fewer. 0 counts as 1, and a 0-d array has one
+    /// row.
     pub fn batches(&self, rows: u64) -> Batches {
         let step = rows.max(1);
+        let len = usize::try_from(step).unwrap_or(usize::MAX);
+        let len = len.saturating_mul(self.row_bytes());
+        let source = Source {
+            snapshot: self.clone(),
+            step,
+            count: self.rows().div_ceil(step),
+            ahead: match len {
+                0..LEAST => 0,
+                len => (BYTES / len).clamp(1, AHEAD),
+            },
+        };
         Batches {
-            source: Arc::new(Source {
-                snapshot: self.clone(),
-                step,
-                count: self.rows().div_ceil(step),
-            }),
-            next: 0,
             reader: None,
+            source: Arc::new(source),
+            next: 0,
         }
     }
 }
 
 impl Source {
-    fn read(&self, number: u64) -> Result<OwnedBuffer> {
+    fn rows(&self, number: u64) -> Range<u64> {
         let start = number * self.step;
-        let end = start.saturating_add(self.step).min(self.snapshot.rows());
-        let rows = usize::try_from(end - start).unwrap_or(usize::MAX);
-        let mut buffer = OwnedBuffer::new(rows.saturating_mul(self.snapshot.row_bytes()))?;
-        self.snapshot.read_range(start..end, buffer.as_mut())?;
+        start..start.saturating_add(self.step).min(self.snapshot.rows())
+    }
+
+    fn buffer(&self, rows: &Range<u64>) -> Result<OwnedBuffer> {
+        let rows = usize::try_from(rows.end - rows.start).unwrap_or(usize::MAX);
+        OwnedBuffer::new(rows.saturating_mul(self.snapshot.row_bytes()))
+    }
+
+    fn read(&self, number: u64) -> Result<OwnedBuffer> {
+        let rows = self.rows(number);
+        let mut buffer = self.buffer(&rows)?;
+        self.snapshot.read_range(rows, buffer.as_mut())?;
         Ok(buffer)
     }
 
-    /// Whether it is worth a thread to read batch `number` and those after it.
-    fn is_long(&self, number: u64) -> bool {
-        let step = usize::try_from(self.step).unwrap_or(usize::MAX);
-        let len = step.saturating_mul(self.snapshot.row_bytes());
-        (1..self.count.saturating_sub(1)).contains(&number) && len >= LEAST
+    /// As [`read`](Self::read), piece by piece with `each`, until that says that there is no need.
+    fn read_by(
+        &self,
+        number: u64,
+        each: impl Fn(&mut dyn FnMut() -> Result<()>) -> Option<Result<()>>,
+    ) -> Option<Result<OwnedBuffer>> {
+        let row_bytes = self.snapshot.row_bytes();
+        let mut rows = self.rows(number);
+        let mut buffer = match self.buffer(&rows) {
+            Ok(buffer) => buffer,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut out = buffer.as_mut();
+        while !rows.is_empty() {
+            let most = (PIECE / row_bytes.max(1)).max(1);
+            let end = rows.start.saturating_add(most as u64).min(rows.end);
+            let piece = rows.start..end;
+            let len = usize::try_from(piece.end - piece.start).unwrap_or(usize::MAX);
+            let (now, later) = out.split_at_mut(len.saturating_mul(row_bytes));
+            if let Err(error) = each(&mut || self.snapshot.read_range(piece.clone(), now))? {
+                return Some(Err(error));
+            }
+            (rows.start, out) = (end, later);
+        }
+        Some(Ok(buffer))
     }
 }
 
 impl Turn {
-    fn new(first: u64, count: u64) -> Self {
+    /// Before batch `first` of `count`.
+    fn new(first: u64, count: u64, ahead: usize) -> Self {
         let mut turn = Self {
             first,
             ..Self::default()
         };
-        turn.fill(count);
+        turn.fill(count, ahead);
         turn
     }
 
     /// Makes room for the batches that may be read now.
-    fn fill(&mut self, count: u64) {
-        while self.slots.len() <= AHEAD && self.first + (self.slots.len() as u64) < count {
+    fn fill(&mut self, count: u64, ahead: usize) {
+        while self.slots.len() < ahead && self.first + (self.slots.len() as u64) < count {
             self.slots.push_back(Slot::Free);
         }
     }
@@ -154,8 +199,8 @@ impl Turn {
 impl Reader {
     fn start(source: &Arc<Source>, first: u64) -> Option<Self> {
         let desk = Arc::new(Desk {
-            turn: Mutex::new(Turn::new(first, source.count)),
-            changed: Condvar::new(),
+            turn: Mutex::new(Turn::new(first, source.count, source.ahead)),
+            ..Desk::default()
         });
         let (source, there) = (Arc::clone(source), Arc::clone(&desk));
         let thread = std::thread::Builder::new()
@@ -177,19 +222,15 @@ impl Reader {
 impl Desk {
     fn read_ahead(&self, source: &Source) {
         let mut turn = self.turn.lock();
-        while !turn.closed && turn.first < source.count {
+        while !self.is_closed() && turn.first < source.count {
             let Some(number) = turn.take() else {
                 self.changed.wait(&mut turn);
                 continue;
             };
             drop(turn);
-            // A child would inherit what is locked for the read.
-            let read = loop {
-                match fork::unless_forking(|| self.read(source, number)) {
-                    Some(read) => break read,
-                    None => std::thread::yield_now(),
-                }
-            };
+            let read = self.put(number, || {
+                source.read_by(number, |piece| self.unless_closed(piece))
+            });
             if read.is_err() {
                 // Whoever asks for the batch meets the same.
                 return;
@@ -198,11 +239,30 @@ impl Desk {
         }
     }
 
-    /// Reads a batch that was taken.
-    fn read(&self, source: &Source, number: u64) -> std::thread::Result<()> {
-        let read = catch_unwind(AssertUnwindSafe(|| source.read(number)));
-        let (slot, ended) = match read {
-            Ok(read) => (Slot::Done(read), Ok(())),
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Does a piece of work, unless a thread forks just now: a child would inherit what is locked for it.
+    fn unless_closed(&self, piece: &mut dyn FnMut() -> Result<()>) -> Option<Result<()>> {
+        while !self.is_closed() {
+            if let Some(done) = fork::unless_forking(&mut *piece) {
+                return Some(done);
+            }
+            std::thread::yield_now();
+        }
+        None
+    }
+
+    /// Puts down what comes of a batch that was taken.
+    fn put(
+        &self,
+        number: u64,
+        read: impl FnOnce() -> Option<Result<OwnedBuffer>>,
+    ) -> std::thread::Result<()> {
+        let (slot, ended) = match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(Some(read)) => (Slot::Done(read), Ok(())),
+            Ok(None) => (Slot::Free, Ok(())),
             Err(panic) => (Slot::Free, Err(panic)),
         };
         self.turn.lock().put(number, slot);
@@ -217,7 +277,7 @@ impl Desk {
             match turn.slots.pop_front()? {
                 Slot::Done(read) => {
                     turn.first += 1;
-                    turn.fill(source.count);
+                    turn.fill(source.count, source.ahead);
                     self.changed.notify_one();
                     return Some(read);
                 }
@@ -228,7 +288,7 @@ impl Desk {
                 continue;
             };
             drop(turn);
-            if let Err(panic) = self.read(source, number) {
+            if let Err(panic) = self.put(number, || Some(source.read(number))) {
                 resume_unwind(panic);
             }
             turn = self.turn.lock();
@@ -245,7 +305,8 @@ impl Iterator for Batches {
             return None;
         }
         self.next += 1;
-        if self.reader.is_none() && self.source.is_long(number) {
+        let worth = self.source.ahead > 0 && number > 0 && self.next < self.source.count;
+        if self.reader.is_none() && worth {
             self.reader = Reader::start(&self.source, number);
         }
         match self.reader.as_ref().filter(|reader| reader.is_here()) {
@@ -267,7 +328,9 @@ impl Drop for Reader {
             std::mem::forget(thread);
             return;
         }
-        self.desk.turn.lock().closed = true;
+        self.desk.closed.store(true, Ordering::Relaxed);
+        // Not between its look and its sleep.
+        drop(self.desk.turn.lock());
         self.desk.changed.notify_all();
         if let Some(thread) = thread {
             // A panic there is none here.
@@ -282,18 +345,16 @@ mod tests {
 
     #[test]
     fn batches_are_taken_in_order_and_no_further_than_the_window() {
-        let mut turn = Turn::new(1, 7);
-        assert_eq!(
-            [0; 5].map(|_| turn.take()),
-            [Some(1), Some(2), Some(3), Some(4), None]
-        );
+        let mut turn = Turn::new(1, 7, 3);
+        let taken = [0; 4].map(|_| turn.take());
+        assert_eq!(taken, [Some(1), Some(2), Some(3), None]);
         turn.put(2, Slot::Free);
         assert_eq!(turn.take(), Some(2));
         turn.slots.pop_front();
         turn.first += 1;
-        turn.fill(7);
-        assert_eq!([turn.take(), turn.take()], [Some(5), None]);
-        let mut last = Turn::new(6, 7);
+        turn.fill(7, 3);
+        assert_eq!([turn.take(), turn.take()], [Some(4), None]);
+        let mut last = Turn::new(6, 7, 3);
         assert_eq!([last.take(), last.take()], [Some(6), None]);
     }
 }

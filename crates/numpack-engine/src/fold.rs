@@ -71,12 +71,16 @@ impl WriteGuard<'_> {
             return Ok(shown);
         }
         let whole = self.arrays(|array| {
-            array.overlay.is_empty() && !matches!(array.location, Location::Segments(_))
+            let single = !matches!(array.location, Location::Segments(_));
+            // Rows of another program were not taken back.
+            array.generation != 0 && single && array.overlay.is_empty()
         });
         for array in whole {
-            // A lost file is reported to whoever reads the array.
-            let Ok(file) = self.data_file(&array) else {
-                continue;
+            let file = match self.data_file(&array) {
+                Ok(file) => file,
+                // A lost file is reported to whoever reads the array.
+                Err(error) if error.is_missing_file() => continue,
+                Err(error) => return Err(error),
             };
             let stat = file.stat();
             let stat = stat.map_err(|source| self.io("find", &array.name.data_file(), source))?;

@@ -24,6 +24,9 @@ pub(crate) fn now_us() -> u64 {
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Most runs of rows that are deleted in place: readers wait meanwhile.
+const IN_PLACE: usize = 4096;
+
 /// What a transaction is going to write.
 pub(crate) struct Plan<'g, 'a> {
     pub(crate) guard: &'g mut WriteGuard<'a>,
@@ -350,8 +353,9 @@ impl<'g, 'a> Plan<'g, 'a> {
             runs,
         };
         check_deletable(&array, array.physical_rows()).map_err(Error::InvalidArgument)?;
+        let few = delete.runs.len() <= IN_PLACE;
         let records = delete.split().map(Record::DeleteRows);
-        if self.alone {
+        if self.alone && few {
             // The commit then applies them to the array itself, whose tree is changed in place unless somebody
             // else has the array: copies of its leaves cost more than all the rest.
             self.records.extend(records);

@@ -16,6 +16,9 @@ use crate::fs::{Dir, File, Open, read_up_to};
 use crate::paths;
 use crate::state::State;
 
+/// What a journal has in the place of [`boot_hash`] after a flush failed.
+pub(crate) const FLUSH_FAILED: u64 = 0;
+
 /// A number that changes when the machine restarts.
 pub(crate) fn boot_hash() -> u64 {
     static HASH: OnceLock<u64> = OnceLock::new();

@@ -8,6 +8,7 @@ use numpack_format::{BLOCK_LEN, BlockHasher};
 
 use crate::error::{Error, Result};
 use crate::fs::{Dir, File, Lock, Open, write_all_at};
+use crate::options::Options;
 use crate::paths;
 use crate::shared::Shared;
 use crate::sums::Sums;
@@ -123,7 +124,20 @@ impl Head {
 }
 
 impl Staged {
-    /// Makes a file to be filled; its contents are unspecified before that.
+    /// As [`create`](Self::create), for who does not have the writer lock. A file is used again only under it:
+    /// another process may have taken back what replaced its rows, and need them.
+    pub(crate) fn create_unlocked(shared: &Shared, options: &Options) -> Result<Self> {
+        if shared.spare.lock().is_none() {
+            return Self::empty(shared);
+        }
+        let options = options.unasked();
+        match shared.lock(&options) {
+            Ok(_guard) => Self::create(shared),
+            Err(_) => Self::empty(shared),
+        }
+    }
+
+    /// Makes a file to be filled, under the writer lock; its contents are unspecified before that.
     pub(crate) fn create(shared: &Shared) -> Result<Self> {
         match Self::again(shared) {
             Some(staged) => Ok(staged),

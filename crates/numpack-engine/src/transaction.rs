@@ -152,7 +152,7 @@ impl<'a> Transaction<'a> {
     /// A bad name, rows that are not as long as `meta` says, or a failed write.
     pub fn put(&mut self, name: &str, meta: &ArrayMeta, rows: &mut dyn RowSource) -> Result<()> {
         let name = ArrayName::new(name)?;
-        let mut staged = Staged::create(&*self.store.shared()?)?;
+        let mut staged = Staged::create_unlocked(&*self.store.shared()?, self.store.options())?;
         let hash = staged.fill(name.as_str(), rows, meta.byte_len())?;
         let content = Content::Hashed(hash);
         self.changes.push(Change::Put {

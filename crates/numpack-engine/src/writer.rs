@@ -17,6 +17,7 @@ use crate::fs::{File, Open, write_all_at};
 use crate::journal::Cursor;
 use crate::options::{Durability, Options};
 use crate::paths;
+use crate::recovery::FLUSH_FAILED;
 use crate::shared::{Seen, Shared};
 use crate::state::{ArrayState, State};
 use crate::sums::SumsBook;
@@ -361,7 +362,7 @@ impl WriteGuard<'_> {
         self.shared.poisoned.store(true, Ordering::Release);
         if let Some(header) = &seen.header {
             let header = Header {
-                boot_hash: 0,
+                boot_hash: FLUSH_FAILED,
                 ..*header
             };
             // The disk may refuse this as well; then the next restart of the machine verifies.

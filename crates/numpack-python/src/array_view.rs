@@ -10,13 +10,14 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCapsule, PySlice, PyString, PyTuple};
-use pyo3::{PyTypeInfo, ffi, intern};
+use pyo3::{ffi, intern};
 
 use crate::arrow;
 use crate::batches::Batches;
 use crate::dtypes;
 use crate::errors;
 use crate::ndarray;
+use crate::selection::int64_rows;
 use crate::store::Store;
 
 /// A snapshot of one array, possibly seen in another shape.
@@ -284,8 +285,8 @@ impl ArrayView {
             return self.range(py, start, stop.max(start)).map(Some);
         }
         // A subclass may read its own indices in its own way.
-        if key.get_type().is(PyUntypedArray::type_object(py))
-            && let Ok(rows) = key.extract::<PyReadonlyArray1<'py, i64>>()
+        if let Ok(array) = key.cast_exact::<PyUntypedArray>()
+            && let Some(rows) = int64_rows(array)
         {
             return self.listed(py, &rows).map(Some);
         }

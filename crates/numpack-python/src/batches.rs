@@ -12,7 +12,8 @@ use crate::ndarray;
 /// Iterates over ndarrays.
 #[pyclass(frozen, module = "numpack._internal")]
 pub(crate) struct Batches {
-    engine: Mutex<numpack::Batches>,
+    /// None while being dropped.
+    engine: Mutex<Option<numpack::Batches>>,
     dtype: DType,
     /// Of the whole array.
     shape: Vec<usize>,
@@ -23,7 +24,7 @@ impl Batches {
     /// Batches of `rows` rows, which have a byte at least.
     pub(crate) fn of(snapshot: &ArraySnapshot, rows: u64) -> Self {
         Self {
-            engine: Mutex::new(snapshot.batches(rows)),
+            engine: Mutex::new(Some(snapshot.batches(rows))),
             dtype: snapshot.dtype(),
             shape: dims(snapshot),
             row_bytes: snapshot.row_bytes(),
@@ -41,7 +42,7 @@ impl Batches {
         let next = errors::detached(py, || {
             let batches = self.engine.lock();
             let mut batches = batches.unwrap_or_else(PoisonError::into_inner);
-            batches.next().transpose()
+            batches.as_mut().and_then(Iterator::next).transpose()
         })?;
         let Some(buffer) = next else {
             return Ok(None);
@@ -51,5 +52,14 @@ impl Batches {
             *rows = buffer.as_ref().len() / self.row_bytes;
         }
         ndarray::over_owned(py, buffer, self.dtype, &shape).map(Some)
+    }
+}
+
+impl Drop for Batches {
+    /// Waits for the thread that reads ahead, without the interpreter.
+    fn drop(&mut self) {
+        let engine = self.engine.get_mut();
+        let engine = engine.unwrap_or_else(PoisonError::into_inner).take();
+        Python::try_attach(|py| py.detach(|| drop(engine)));
     }
 }

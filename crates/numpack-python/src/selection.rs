@@ -139,6 +139,18 @@ fn mask_or_refuse(whole: &Bound<'_, PyAny>) -> PyResult<Selection> {
     }
 }
 
+/// An int64 array of one dimension, for Rust. The items of others need not be whole items apart: a field of
+/// packed records would be read at other places.
+pub(crate) fn int64_rows<'py>(
+    array: &Bound<'py, PyUntypedArray>,
+) -> Option<PyReadonlyArray1<'py, i64>> {
+    if array.is_aligned() {
+        array.extract().ok()
+    } else {
+        None
+    }
+}
+
 fn ndarray(array: &Bound<'_, PyUntypedArray>) -> PyResult<Selection> {
     let py = array.py();
     let kind = array.dtype().kind();
@@ -162,7 +174,7 @@ fn ndarray(array: &Bound<'_, PyUntypedArray>) -> PyResult<Selection> {
             Ok(Selection::Mask(mask.as_array().to_vec()))
         }
         b'i' | b'u' => {
-            if let Ok(rows) = array.extract::<PyReadonlyArray1<'_, i64>>() {
+            if let Some(rows) = int64_rows(array) {
                 return Ok(Selection::Rows(rows.as_array().to_vec()));
             }
             if kind == b'u' && array.dtype().itemsize() == 8 {

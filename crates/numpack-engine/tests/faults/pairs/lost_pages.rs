@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use numpack_engine::fs::{Dir, Fs, Open, read_exact_at, write_all_at};
-use numpack_engine::{Durability, Limits, Mode};
+use numpack_engine::{Durability, Error, Limits, Mode};
 use numpack_format::journal::HEADER_LEN;
 use numpack_format::store_files;
 
@@ -65,6 +65,17 @@ fn lose(dir: &dyn Dir, known: &Files, which: usize) -> bool {
     which <= news.len()
 }
 
+/// Three that have the store open: nothing is flushed but by `Op::Sync`.
+fn parties(world: &World) -> [Party; 3] {
+    let mut limits = Limits::default();
+    (limits.copied, limits.spare) = (0, 1);
+    [(); 3].map(|()| {
+        let mut party = Party::new(world, limits, Durability::Commit);
+        party.open(Mode::Append).unwrap();
+        party
+    })
+}
+
 struct Story<'a> {
     start: &'a (Image, State),
     /// Since the last flush.
@@ -93,24 +104,20 @@ impl Story<'_> {
                 self.ops, self.looked, self.next, self.same
             );
             let _story = OnPanic(|| text.clone());
-            if !self.play(lost, met) {
+            let Some(seen) = self.play(lost, None, met) else {
                 break;
-            }
+            };
+            let _blind = OnPanic(|| "without a look".to_owned());
+            self.play(lost, Some(&seen), met);
         }
     }
 
-    /// False if there are not so many files to lose.
-    fn play(&self, lost: usize, met: &mut Met) -> bool {
+    /// What is there when it went on; None if there are not so many files to lose. Where that is `seen` already, who goes
+    /// on does so without a look.
+    fn play(&self, lost: usize, seen: Option<&State>, met: &mut Met) -> Option<State> {
         let world = World::of(&self.start.0, false);
         let dir = world.process().open_dir(&world.path(), false).unwrap();
-        // Nothing is flushed but by `Op::Sync`.
-        let mut limits = Limits::default();
-        (limits.copied, limits.spare) = (0, 1);
-        let mut parties = [(); 3].map(|()| Party::new(&world, limits, Durability::Commit));
-        for party in &mut parties {
-            party.open(Mode::Append).unwrap();
-        }
-        let [failing, writer, other] = &mut parties;
+        let [failing, writer, other] = &mut parties(&world);
         assert_eq!(
             writer.act(&Act::Do(Op::Sync), &self.start.1, 0).refused,
             None
@@ -120,9 +127,7 @@ impl Story<'_> {
         for (at, op) in self.ops.into_iter().enumerate() {
             let act = Act::Do(op.clone());
             let before = history.last().unwrap();
-            let Some(after) = act.after(before, at as u64) else {
-                return false;
-            };
+            let after = act.after(before, at as u64)?;
             assert_eq!(writer.act(&act, before, at as u64).refused, None);
             history.push(after);
             if op.is_safe() {
@@ -143,30 +148,40 @@ impl Story<'_> {
         });
         let done = failing.act(&Act::Do(Op::Sync), last, 7);
         if failing.fs.disarm() != [Call::Sync] {
-            return false;
+            return None;
         }
         assert_eq!(done.refused.as_deref(), Some("Io"));
         if !lose(&*dir, &known, lost) {
-            return false;
+            return None;
         }
         for party in [&mut *failing, &mut *writer, &mut *other] {
             party.forget_changed_views();
         }
         met.stories += 1;
-        if self.same {
-            self.go_on([writer, other, failing], &history, met);
+        let parties = if self.same {
+            [writer, other, failing]
         } else {
-            self.go_on([other, writer, failing], &history, met);
+            [other, writer, failing]
+        };
+        let state = match seen {
+            None => parties[0].look().unwrap(),
+            Some(seen) => {
+                let act = Act::Do(Op::Over(0, 4));
+                assert_eq!(parties[0].act(&act, seen, 19).refused, None);
+                act.after(seen, 19)?
+            }
+        };
+        if seen.is_none() {
+            assert!(history.contains(&state), "{state:?} is none of {history:?}");
+            met.taken_back += usize::from(history.last() != Some(&state));
         }
-        true
+        self.go_on(parties, state.clone());
+        Some(state)
     }
 
-    fn go_on(&self, parties: [&mut Party; 3], history: &[State], met: &mut Met) {
+    fn go_on(&self, parties: [&mut Party; 3], mut state: State) {
         let [first, second, third] = parties;
-        let mut state = first.look().unwrap();
-        assert!(history.contains(&state), "{state:?} is none of {history:?}");
-        met.taken_back += usize::from(history.last() != Some(&state));
-        for party in [&mut *second, &mut *third] {
+        for party in [&mut *first, &mut *second, &mut *third] {
             assert_eq!(party.look().unwrap(), state);
         }
         for (op, seed) in [self.next, &Op::Replace(0, vec![1]), self.next, &Op::Sync]
@@ -195,7 +210,7 @@ impl Story<'_> {
 }
 
 /// One in so many stories is played in an ordinary run.
-const STEP: usize = 23;
+const STEP: usize = 37;
 
 #[test]
 fn what_a_failed_flush_lost_is_taken_back_whole() {
@@ -232,4 +247,42 @@ fn what_a_failed_flush_lost_is_taken_back_whole() {
         story.explore(&mut met);
     }
     assert!(met.stories > 500 && met.taken_back > 200, "{met:?}");
+}
+
+#[test]
+fn a_change_that_rests_on_rows_that_were_taken_back_is_refused() {
+    let starts = starts();
+    let world = World::of(&starts[0].0, false);
+    let [mut failing, mut writer, mut other] = parties(&world);
+    let mut act = |op: Op, before: &State, seed| {
+        let act = Act::Do(op);
+        assert_eq!(writer.act(&act, before, seed).refused, None);
+        act.after(before, seed).unwrap()
+    };
+    let known = act(Op::Sync, &starts[0].1, 0);
+    let dir = world.process().open_dir(&world.path(), false).unwrap();
+    let before = files(&*dir);
+    let appended = act(Op::Append(0, 2), &known, 1);
+    assert_eq!(other.look().unwrap(), appended);
+    let store = other.store.clone().unwrap();
+    let name = &appended.at(0).unwrap().name;
+    let base = store.snapshot(&[name]).unwrap();
+    let mut change = store.begin_at(&base).unwrap();
+    change.set_attrs(Some(name), "{\"of\":2}").unwrap();
+    failing.fs.arm(Plan {
+        fault: Fault::Flush,
+        after: 0,
+        lasting: false,
+    });
+    assert!(
+        failing
+            .act(&Act::Do(Op::Sync), &appended, 2)
+            .refused
+            .is_some()
+    );
+    failing.fs.disarm();
+    assert!(lose(&*dir, &before, 0));
+    // As many rows as were taken back.
+    act(Op::Append(0, 2), &known, 3);
+    assert!(matches!(change.commit(), Err(Error::Conflict { .. })));
 }
