@@ -8,6 +8,7 @@ from typing_extensions import disjoint_base
 __all__ = [
     "ArrayInfo",
     "ArrayView",
+    "Batches",
     "Connection",
     "Locked",
     "Query",
