@@ -18,7 +18,12 @@ import numpy as np
 from numpack import _internal
 from numpack.attr_values import PendingAttrs, dumps, need_room
 from numpack.cached import CachedInfo, Entry
-from numpack.exceptions import ArrayExistsError, ArrayNotFoundError, RowIndexError
+from numpack.exceptions import (
+    ArgumentError,
+    ArrayExistsError,
+    ArrayNotFoundError,
+    RowIndexError,
+)
 from numpack.scratch import on_disk, scratch
 
 if TYPE_CHECKING:
@@ -289,7 +294,11 @@ class BatchStore:
         """A new array full of `fill`."""
         if self.contains(name):
             raise ArrayExistsError(f"array {name!r} already exists")
-        array = np.zeros(shape, dtype) if fill == 0 else np.full(shape, fill, dtype)
+        if np.ndim(fill):
+            raise ArgumentError(f"array {name!r}: fill must be one {dtype}")
+        value = _internal.checked_values(name, fill, dtype, (), None, False)
+        zeros = not any(value.tobytes())
+        array = np.zeros(shape, dtype) if zeros else np.full(shape, value, dtype)
         self._put(name, _internal.checked_array(name, array), absent=True)
 
     @_locked
@@ -327,10 +336,11 @@ class BatchStore:
             changes.append((name, rows, values))
         for name, rows, values in changes:
             entry = self._entries[name]
-            shared = any(
-                other.array is entry.array for key, other in self._entries.items() if key != name
-            )
-            if shared or not entry.array.flags.writeable:
+            others = [other.array for key, other in self._entries.items() if key != name]
+            shared = any(np.may_share_memory(other, entry.array) for other in others)
+            # One that is not contiguous may have rows that lie in each other.
+            own = entry.array.flags.contiguous or entry.array.flags.f_contiguous
+            if shared or not own or not entry.array.flags.writeable:
                 entry.array = entry.array.copy()
             entry.array[rows] = values
             self.dirty.add(name)

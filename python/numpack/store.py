@@ -1,5 +1,6 @@
 """`NumPack`: one handle on a store."""
 
+import operator
 import os
 from collections.abc import Mapping
 from typing import Any, Literal, overload
@@ -162,7 +163,7 @@ class NumPack(ArrowDoors, MappingManners, Described, Upkeep):
         dtype = np.dtype(dtype)
         if dtype == np.bool_ and isinstance(fill, int) and fill in (0, 1):
             fill = bool(fill)  # the default, 0, means False here
-        self._target().create(name, [int(length) for length in lengths], dtype, fill)
+        self._target().create(name, [operator.index(length) for length in lengths], dtype, fill)
 
     def rename(self, old_name: str, new_name: str) -> None:
         """Give an array another name; KeyError if it is missing, ValueError if that is used."""

@@ -1,5 +1,6 @@
 """The store's life, its names and its errors: constructor, open and close, save, load, members."""
 
+import contextlib
 import gc
 import os
 import pickle
@@ -577,12 +578,25 @@ class TestMembers:
             (("a", (2,), "U3"), TypeError),
             (("a", (2,), "no dtype"), TypeError),
             (("a", "text", "int8"), (TypeError, ValueError)),
+            (("a", "12", "int8"), TypeError),
+            (("a", (2.7, 3), "int8"), TypeError),
+            (("a", 3, "int8", 1.5), TypeError),
+            (("a", 3, "int8", np.nan), TypeError),
+            (("a", (3, 2), "int8", [1, 2]), ValueError),
+            (("a", 2, "int8", np.array([1, 2], "int8")), ValueError),
         ],
     )
-    def test_create_refuses(self, npk, arguments, error):
-        with pytest.raises(error):
+    @pytest.mark.parametrize("in_batch", [False, True])
+    def test_create_refuses(self, npk, arguments, error, in_batch):
+        block = npk.batch_mode() if in_batch else contextlib.nullcontext()
+        with block, pytest.raises(error):
             npk.create(*arguments)
         assert npk.get_member_list() == []
+
+    def test_create_keeps_the_sign_of_zero_in_a_block(self, npk):
+        with npk.batch_mode():
+            npk.create("a", 3, "f4", fill=-0.0)
+        assert np.signbit(npk["a"]).all()
 
     def test_built_piece_by_piece(self, path):
         whole = sample("float32", (100, 8))

@@ -485,3 +485,27 @@ def test_edits_through_a_part_of_a_view_are_kept_under_a_memory_limit(path):
             npk.load("b")
             row[:] = 7
         assert_same(npk.load("a")[0], np.full(3, 7.0))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda a: a.T,
+        lambda a: a[::-1],
+        lambda a: a[:1],
+        lambda a: a.reshape(-1)[4:],
+        lambda a: np.lib.stride_tricks.as_strided(a, (4, 5), (8, 8)),
+    ],
+)
+def test_replacing_rows_of_one_array_leaves_those_that_share_its_memory(path, other):
+    first = np.arange(25.0).reshape(5, 5)
+    second = other(first)
+    expected = {"a": first.copy(), "b": second.copy()}
+    with NumPack(path) as npk:
+        with npk.batch_mode():
+            npk.save({"a": first, "b": second})
+            for name in ("a", "b"):
+                rows = np.full((1, *expected[name].shape[1:]), -1.0)
+                npk.replace({name: rows}, [0])
+                expected[name][0] = -1
+        assert_store(npk, expected)

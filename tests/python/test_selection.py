@@ -1,5 +1,7 @@
 """replace, getitem, drop and npk["a", rows] with every form of index, against NumPy."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -185,6 +187,30 @@ def test_a_list_that_does_not_fit_the_dtype(npk):
     assert_store(npk, {"flat": np.zeros(4, "i2")})
 
 
+@pytest.mark.parametrize("in_batch", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("i2", 70_000), ("u1", 300), ("u1", -1), ("u8", -3), ("i8", 2**63), ("i4", -(2**40))],
+)
+def test_numbers_of_numpy_do_not_wrap(npk, dtype, value, in_batch):
+    before = np.zeros(4, dtype)
+    number = np.uint64(value) if value > 2**62 else np.int64(value)
+    npk.save({"flat": before})
+    with npk.batch_mode() if in_batch else contextlib.nullcontext():
+        for values in ([number], [np.array([number])[0]], (number,), [0, number]):
+            with pytest.raises((ValueError, OverflowError)):
+                npk.append({"flat": values})
+            with pytest.raises((ValueError, OverflowError)):
+                npk.replace({"flat": values}, np.arange(len(values)))
+        with pytest.raises((ValueError, OverflowError)):
+            npk["flat", 0] = number
+        with pytest.raises((ValueError, OverflowError)):
+            npk.create("full", 3, dtype, fill=number)
+        npk["flat", 3] = np.int64(5)
+    before[3] = 5
+    assert_store(npk, {"flat": before})
+
+
 def test_indexing_a_0_d_array(npk):
     npk.save({"a": np.array(5.0)})
     for call in (
@@ -331,6 +357,20 @@ def test_row_numbers_may_lie_anywhere_in_memory(path, with_deletions, kind):
     assert_same(npk.load("a"), array)
     npk.drop("a", index)
     assert_same(npk.load("a"), np.delete(array, index, axis=0))
+    npk.close()
+
+
+@pytest.mark.parametrize("with_deletions", [False, True])
+def test_any_byte_of_a_mask_but_0_is_true(path, with_deletions):
+    npk, array = stored(path, "float16", (2,), with_deletions)
+    mask = np.array([2, 0, 1, 254, 0, 128, 255, 0, 0, 3], np.uint8).view(bool)
+    chosen = np.array([0, 2, 3, 5, 6, 9])
+    assert_same(npk.getitem("a", mask), array[chosen])
+    npk.replace({"a": np.ones((6, 2), "float16")}, mask)
+    array[chosen] = 1
+    assert_same(npk.load("a"), array)
+    npk.drop("a", mask)
+    assert_same(npk.load("a"), np.delete(array, chosen, axis=0))
     npk.close()
 
 

@@ -60,6 +60,8 @@ struct Source {
     count: u64,
     /// Most batches to read ahead.
     ahead: usize,
+    /// Bytes that the thread reads at once.
+    piece: usize,
 }
 
 /// The thread that reads ahead, and what it and its user tell each other.
@@ -108,6 +110,7 @@ impl ArraySnapshot {
                 0..LEAST => 0,
                 len => (BYTES / len).clamp(1, AHEAD),
             },
+            piece: PIECE,
         };
         Batches {
             reader: None,
@@ -149,7 +152,7 @@ impl Source {
         };
         let mut out = buffer.as_mut();
         while !rows.is_empty() {
-            let most = (PIECE / row_bytes.max(1)).max(1);
+            let most = (self.piece / row_bytes.max(1)).max(1);
             let end = rows.start.saturating_add(most as u64).min(rows.end);
             let piece = rows.start..end;
             let len = usize::try_from(piece.end - piece.start).unwrap_or(usize::MAX);
@@ -341,7 +344,67 @@ impl Drop for Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use numpack_format::{ArrayMeta, DType};
+
     use super::*;
+    use crate::options::Options;
+    use crate::store::Store;
+
+    fn source(rows: u64, width: u64, step: u64, piece: usize) -> Source {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("s.npk"), &Options::default()).unwrap();
+        let meta = ArrayMeta::new(DType::UInt8, &[rows, width]).unwrap();
+        let mut save = store.begin().unwrap();
+        if rows * width < 1 << 20 {
+            let len = usize::try_from(meta.byte_len()).unwrap();
+            let bytes: Vec<u8> = (0..251).cycle().take(len).collect();
+            save.put("a", &meta, &mut &*bytes).unwrap();
+        } else {
+            save.create("a", &meta).unwrap();
+        }
+        save.commit().unwrap();
+        let Batches { source, .. } = store.array("a").unwrap().batches(step);
+        let source = Arc::into_inner(source).unwrap();
+        Source { piece, ..source }
+    }
+
+    #[test]
+    fn pieces_make_the_batch() {
+        for piece in [1, 7, 8, 30, 1 << 20] {
+            let source = source(103, 7, 50, piece);
+            for number in 0..3 {
+                let pieces = Cell::new(0);
+                let each = |piece: &mut dyn FnMut() -> Result<()>| {
+                    pieces.set(pieces.get() + 1);
+                    Some(piece())
+                };
+                let read = source.read_by(number, each).unwrap().unwrap();
+                assert_eq!(read.as_ref(), source.read(number).unwrap().as_ref());
+                let rows = if number < 2 { 50 } else { 3 };
+                assert_eq!(pieces.get(), usize::div_ceil(rows, (piece / 7).max(1)));
+            }
+            // Whoever says so ends it between two of them.
+            let left = Cell::new(2);
+            let each = |piece: &mut dyn FnMut() -> Result<()>| {
+                left.set(left.get() - 1);
+                (left.get() > 0).then(piece)
+            };
+            let ended = source.read_by(0, each).is_none();
+            assert_eq!(ended, 50 > (piece / 7).max(1));
+        }
+    }
+
+    #[test]
+    fn less_is_read_ahead_of_long_batches_and_nothing_of_short_ones() {
+        let ahead = |step| source(300, 1 << 20, step, PIECE).ahead;
+        assert_eq!([1, 20, 30, 64, 65, 200].map(ahead), [3, 3, 2, 1, 1, 1]);
+        assert_eq!(
+            [1, LEAST as u64 / 8 - 1].map(|step| source(9, 8, step, PIECE).ahead),
+            [0, 0]
+        );
+    }
 
     #[test]
     fn batches_are_taken_in_order_and_no_further_than_the_window() {

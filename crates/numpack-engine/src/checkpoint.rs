@@ -17,7 +17,7 @@ use crate::fs::{Lock, Open, Stat, write_all_at};
 use crate::journal::Cursor;
 use crate::options::Durability;
 use crate::paths;
-use crate::recovery::{FLUSH_FAILED, boot_hash};
+use crate::recovery::boot_hash;
 use crate::staging::random;
 use crate::state::{ArrayState, Location, State};
 use crate::writer::WriteGuard;
@@ -68,7 +68,7 @@ impl WriteGuard<'_> {
         }
         let stats = self.settle_lengths(&state, flush)?;
         self.settle_sums(&mut state, &stats, flush)?;
-        self.pass_what_was_taken_back(&mut state)?;
+        state.lsn = self.unused_lsn(state.lsn)?;
         let header = self.next_header(state.lsn)?;
         let made = self.shared.seen.lock().header.is_none();
         if made {
@@ -186,26 +186,19 @@ impl WriteGuard<'_> {
         self.sync_dir(paths::PRIVATE_DIR)
     }
 
-    /// Goes on behind every number that a record may have had. After a failed flush records may have been taken
+    /// `lsn`, or a later one that no record has had. After a failed flush records may have been taken
     /// back that handles of other processes have shown: whoever had their numbers would be taken for them.
-    /// There are no more of them than the journal has room for. And what rests on an array as it was shown
-    /// then is in conflict with it.
-    fn pass_what_was_taken_back(&mut self, state: &mut State) -> Result<()> {
+    /// There are no more of them than the journal has room for.
+    fn unused_lsn(&mut self, lsn: u64) -> Result<u64> {
         let seen = self.shared.seen.lock();
         let Some(header) = seen.header.filter(|_| seen.recovery_due) else {
-            return Ok(());
+            return Ok(lsn);
         };
         drop(seen);
         let stat = self.journal()?.stat();
         let stat = stat.map_err(|source| self.io("find", paths::JOURNAL, source))?;
         let room = stat.len.saturating_sub(HEADER_LEN) / FRAME_HEADER_LEN as u64;
-        state.lsn = state.lsn.max(header.base_lsn.saturating_add(room));
-        if header.boot_hash == FLUSH_FAILED {
-            for array in state.arrays.values_mut() {
-                Arc::make_mut(array).replaced_lsn = state.lsn;
-            }
-        }
-        Ok(())
+        Ok(lsn.max(header.base_lsn.saturating_add(room)))
     }
 
     fn next_header(&self, lsn: u64) -> Result<Header> {

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use numpack_format::journal::{Content, Frame, Kept, Put, Record};
 
+use crate::acquire::open_generation;
 use crate::error::{Error, Result};
-use crate::fs::{File, Lock, read_exact_at, write_all_at};
+use crate::fs::{File, Lock, Open, read_exact_at, write_all_at};
 use crate::index::{PAGE, Patch, Piece};
 use crate::options::Durability;
 use crate::overlay::Overlay;
@@ -76,14 +77,14 @@ impl WriteGuard<'_> {
             array.generation != 0 && single && array.overlay.is_empty()
         });
         for array in whole {
-            let file = match self.data_file(&array) {
-                Ok(file) => file,
+            let (dir, own) = (&*self.shared.dir, array.name.data_file());
+            let opened = open_generation(dir, &array.name, array.generation, Open::Read);
+            let stat = match opened.and_then(|(file, _)| file.stat()) {
+                Ok(stat) => stat,
                 // A lost file is reported to whoever reads the array.
-                Err(error) if error.is_missing_file() => continue,
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(self.io("find", &own, source)),
             };
-            let stat = file.stat();
-            let stat = stat.map_err(|source| self.io("find", &array.name.data_file(), source))?;
             if stat.len > array.meta.byte_len() {
                 match self.lock_unmapped(&array)? {
                     Some(file) => self.unlock(&*file),

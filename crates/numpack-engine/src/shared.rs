@@ -15,6 +15,7 @@ use crate::journal::{Cursor, Head, walk};
 use crate::load::{self, Touched, corrupt, probe};
 use crate::paths;
 use crate::pins::Pins;
+use crate::recovery::FLUSH_FAILED;
 use crate::state::State;
 
 /// One directory, as this process knows it.
@@ -118,10 +119,14 @@ impl Shared {
 
     /// Reads everything anew.
     pub(crate) fn reload(&self, seen: &mut Seen) -> Result<()> {
-        let loaded = load::load(&*self.dir, &self.path)?;
+        let mut loaded = load::load(&*self.dir, &self.path)?;
         if loaded.seen.recovery_due {
             // What replaced it may have been taken back.
             *self.spare.lock() = None;
+        }
+        let header = loaded.seen.header.as_ref();
+        if let Some(header) = header.filter(|header| header.boot_hash == FLUSH_FAILED) {
+            loaded.state.set_apart(!header.epoch);
         }
         *self.journal.write() = loaded.journal;
         let known = seen.header.is_none()

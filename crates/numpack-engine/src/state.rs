@@ -107,6 +107,14 @@ impl State {
         self.arrays.get(name)
     }
 
+    /// Makes every array another one than it was shown as before records were taken back: as many rows may
+    /// have been appended or deleted again since. `mark` is the number of no record.
+    pub(crate) fn set_apart(&mut self, mark: u64) {
+        for array in self.arrays.values_mut() {
+            Arc::make_mut(array).replaced_lsn = mark;
+        }
+    }
+
     /// Applies one record; the reason when it does not fit this state, which means corruption.
     pub(crate) fn apply(&mut self, frame: &Frame) -> Result<(), String> {
         match &frame.record {

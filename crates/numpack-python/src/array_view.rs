@@ -47,10 +47,12 @@ impl ArrayView {
     fn listed<'py>(
         &self,
         py: Python<'py>,
-        rows: &PyReadonlyArray1<'py, i64>,
+        rows: PyReadonlyArray1<'py, i64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let rows = Selection::Rows(rows.as_array().to_vec());
-        gather(py, &self.snapshot, &rows)
+        let list = rows.as_array().to_vec();
+        // The interpreter is released below, and whoever has it may change what was borrowed.
+        drop(rows);
+        gather(py, &self.snapshot, &Selection::Rows(list))
     }
 
     /// Rows `start..stop` as a new ndarray. Not for reshaped arrays.
@@ -288,7 +290,7 @@ impl ArrayView {
         if let Ok(array) = key.cast_exact::<PyUntypedArray>()
             && let Some(rows) = int64_rows(array)
         {
-            return self.listed(py, &rows).map(Some);
+            return self.listed(py, rows).map(Some);
         }
         Ok(None)
     }
@@ -300,7 +302,7 @@ impl ArrayView {
         py: Python<'py>,
         rows: PyReadonlyArray1<'py, i64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.listed(py, &rows)
+        self.listed(py, rows)
     }
 
     /// Capsules of the array's field and of its rows, for `pyarrow.array` and others.

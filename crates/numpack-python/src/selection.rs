@@ -144,7 +144,7 @@ fn mask_or_refuse(whole: &Bound<'_, PyAny>) -> PyResult<Selection> {
 pub(crate) fn int64_rows<'py>(
     array: &Bound<'py, PyUntypedArray>,
 ) -> Option<PyReadonlyArray1<'py, i64>> {
-    if array.is_aligned() {
+    if array.is_aligned() && !array.is_empty() {
         array.extract().ok()
     } else {
         None
@@ -170,8 +170,11 @@ fn ndarray(array: &Bound<'_, PyUntypedArray>) -> PyResult<Selection> {
     }
     match kind {
         b'b' => {
-            let mask: PyReadonlyArray1<'_, bool> = array.extract()?;
-            Ok(Selection::Mask(mask.as_array().to_vec()))
+            // NumPy takes any byte but 0 for true, Rust knows only 0 and 1.
+            let bytes = array.call_method1("view", ("uint8",))?;
+            let bytes: PyReadonlyArray1<'_, u8> = bytes.extract()?;
+            let mask = bytes.as_array().iter().map(|&byte| byte != 0).collect();
+            Ok(Selection::Mask(mask))
         }
         b'i' | b'u' => {
             if let Some(rows) = int64_rows(array) {

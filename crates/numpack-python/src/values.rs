@@ -83,7 +83,18 @@ impl<'py> Input<'py> {
             return Err(mismatch(py, name, expected, given));
         }
         match converted(value, Some(&dtypes::descr(py, expected))) {
-            Ok(array) => Self::new(name, &array),
+            Ok(array) => {
+                // NumPy lets its own integers wrap.
+                if kind(given) == 1 && kind(expected) == 1 && !equal(&array, &probe)? {
+                    let (least, most) = (probe.call_method0("min")?, probe.call_method0("max")?);
+                    let expected = expected.name();
+                    let what = format!(
+                        "array \"{name}\": values from {least} to {most} do not fit {expected}"
+                    );
+                    return Err(raise(py, "ArgumentError", &what));
+                }
+                Self::new(name, &array)
+            }
             Err(error) if error.is_instance_of::<PyOverflowError>(py) => Err(raise(
                 py,
                 "ArgumentError",
@@ -92,6 +103,11 @@ impl<'py> Input<'py> {
             Err(error) => Err(error),
         }
     }
+}
+
+fn equal(one: &Bound<'_, PyUntypedArray>, other: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
+    let numpy = one.py().import("numpy")?;
+    numpy.call_method1("array_equal", (one, other))?.extract()
 }
 
 /// The DTypeError that names both dtypes.

@@ -230,7 +230,12 @@ fn what_a_failed_flush_lost_is_taken_back_whole() {
         Op::Create(5, 3),
         Op::Copy(0),
     ];
-    let nexts = [Op::Replace(0, vec![0]), Op::Over(0, 4), Op::Append(0, 1)];
+    let nexts = [
+        Op::Replace(0, vec![0]),
+        Op::Over(0, 4),
+        Op::Append(0, 1),
+        Op::Update(0),
+    ];
     let starts = starts();
     let deep = std::env::var("NUMPACK_DEEP").is_ok();
     let mut met = Met::default();
@@ -242,7 +247,7 @@ fn what_a_failed_flush_lost_is_taken_back_whole() {
             ops: [op(0), op(1), op(2)],
             looked: number % 4,
             same: number % 3 < 2,
-            next: &nexts[number % 7 % 3],
+            next: &nexts[number % 7 % 4],
         };
         story.explore(&mut met);
     }
