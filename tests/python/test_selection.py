@@ -187,6 +187,10 @@ def test_a_list_that_does_not_fit_the_dtype(npk):
     assert_store(npk, {"flat": np.zeros(4, "i2")})
 
 
+# int64 and uint64 in one list are float64 to NumPy: that is a TypeError.
+REFUSED = (TypeError, ValueError, OverflowError)
+
+
 @pytest.mark.parametrize("in_batch", [False, True])
 @pytest.mark.parametrize(
     ("dtype", "value"),
@@ -198,13 +202,13 @@ def test_numbers_of_numpy_do_not_wrap(npk, dtype, value, in_batch):
     npk.save({"flat": before})
     with npk.batch_mode() if in_batch else contextlib.nullcontext():
         for values in ([number], [np.array([number])[0]], (number,), [0, number]):
-            with pytest.raises((ValueError, OverflowError)):
+            with pytest.raises(REFUSED):
                 npk.append({"flat": values})
-            with pytest.raises((ValueError, OverflowError)):
+            with pytest.raises(REFUSED):
                 npk.replace({"flat": values}, np.arange(len(values)))
-        with pytest.raises((ValueError, OverflowError)):
+        with pytest.raises(REFUSED):
             npk["flat", 0] = number
-        with pytest.raises((ValueError, OverflowError)):
+        with pytest.raises(REFUSED):
             npk.create("full", 3, dtype, fill=number)
         npk["flat", 3] = np.int64(5)
     before[3] = 5
