@@ -68,6 +68,14 @@ fn stories() -> Vec<Story> {
             &[replace(1)],
             2,
         ),
+        // A flush that is cut short after it said so in the journal: what is replaced then counts as on disk
+        // after a power cut, and its file is not to be used again before the next flush.
+        story(
+            &[Op::Over(0, 3)],
+            &[Op::Sync],
+            &[Op::Over(0, 3), Op::Over(0, 4)],
+            1,
+        ),
         // Nothing waits for the checkpoint, but what was folded is not on disk: after a replace of no rows,
         // and where a process was killed between its fold and its rows.
         story(
