@@ -86,12 +86,7 @@ fn a_thread_reads_ahead_and_ends_with_the_batches() {
     for at in 0..4 {
         let batch = batches.next().unwrap().unwrap();
         assert!(batch.as_ref() == pieces.next().unwrap());
-        // It is not there at once, nor does it have its name at once.
-        let wait = |_: &usize| std::thread::sleep(Duration::from_millis(10));
-        let there = (0..1000)
-            .inspect(wait)
-            .any(|_| threads() == usize::from(at > 0));
-        assert!(there, "after {at}");
+        assert!(threads_become(usize::from(at > 0)), "after {at}");
     }
     let moved = std::thread::spawn(move || batches.next().unwrap().unwrap().as_ref().to_vec());
     assert!(moved.join().unwrap() == pieces.next().unwrap());

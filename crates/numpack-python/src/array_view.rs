@@ -55,18 +55,13 @@ impl ArrayView {
         gather(py, &self.snapshot, &Selection::Rows(list))
     }
 
-    /// Rows `start..stop` as a new ndarray. Not for reshaped arrays.
-    fn range<'py>(
-        &self,
-        py: Python<'py>,
-        start: usize,
-        stop: usize,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    /// `len` rows from `start` on as a new ndarray. Not for reshaped arrays.
+    fn range<'py>(&self, py: Python<'py>, start: usize, len: usize) -> PyResult<Bound<'py, PyAny>> {
         let mut shape = self.shape.clone();
         if let Some(rows) = shape.first_mut() {
-            *rows = stop.saturating_sub(start);
+            *rows = len;
         }
-        let rows: Range<u64> = start as u64..stop.max(start) as u64;
+        let rows: Range<u64> = start as u64..(start + len) as u64;
         ndarray::filled(py, self.snapshot.dtype(), &shape, |out| {
             self.snapshot.read_range(rows, out)
         })
@@ -283,8 +278,8 @@ impl ArrayView {
             if of.step != 1 {
                 return Ok(None);
             }
-            let (start, stop) = (usize::try_from(of.start)?, usize::try_from(of.stop)?);
-            return self.range(py, start, stop.max(start)).map(Some);
+            let start = usize::try_from(of.start)?;
+            return self.range(py, start, of.slicelength).map(Some);
         }
         // A subclass may read its own indices in its own way.
         if let Ok(array) = key.cast_exact::<PyUntypedArray>()

@@ -45,10 +45,17 @@ impl AsRef<[u8]> for Shared {
 }
 
 enum Memory {
-    #[allow(dead_code, reason = "held for its Drop")]
     Owned(OwnedBuffer),
-    #[allow(dead_code, reason = "held for its Drop")]
     Private(PrivateMap),
+}
+
+impl AsMut<[u8]> for Memory {
+    fn as_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Owned(buffer) => buffer.as_mut(),
+            Self::Private(map) => map.as_mut(),
+        }
+    }
 }
 
 /// Owner of memory that only one ndarray and its views reach. Its writable buffer is what lets
@@ -133,35 +140,31 @@ fn over_shared<'py>(
 /// A writable ndarray over a private copy-on-write mapping.
 pub(crate) fn over_private<'py>(
     py: Python<'py>,
-    mut map: PrivateMap,
+    map: PrivateMap,
     dtype: DType,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let bytes: &mut [u8] = map.as_mut();
-    let (address, len) = (bytes.as_mut_ptr() as usize, bytes.len());
-    over_memory(py, Memory::Private(map), address, len, dtype, shape)
+    over_memory(py, Memory::Private(map), dtype, shape)
 }
 
 /// A writable ndarray in memory of the engine's.
 pub(crate) fn over_owned<'py>(
     py: Python<'py>,
-    mut buffer: OwnedBuffer,
+    buffer: OwnedBuffer,
     dtype: DType,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let bytes = buffer.as_mut();
-    let (address, len) = (bytes.as_mut_ptr() as usize, bytes.len());
-    over_memory(py, Memory::Owned(buffer), address, len, dtype, shape)
+    over_memory(py, Memory::Owned(buffer), dtype, shape)
 }
 
 fn over_memory<'py>(
     py: Python<'py>,
-    memory: Memory,
-    address: usize,
-    len: usize,
+    mut memory: Memory,
     dtype: DType,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
+    let bytes = memory.as_mut();
+    let (address, len) = (bytes.as_mut_ptr() as usize, bytes.len());
     if len == 0 {
         return empty(py, dtype, shape);
     }

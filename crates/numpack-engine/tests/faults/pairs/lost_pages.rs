@@ -112,8 +112,8 @@ impl Story<'_> {
         }
     }
 
-    /// What is there when it went on; None if there are not so many files to lose. Where that is `seen` already, who goes
-    /// on does so without a look.
+    /// What is there when it went on; None if there are not so many files to lose. Where that is `seen` already,
+    /// who goes on does so without a look.
     fn play(&self, lost: usize, seen: Option<&State>, met: &mut Met) -> Option<State> {
         let world = World::of(&self.start.0, false);
         let dir = world.process().open_dir(&world.path(), false).unwrap();
